@@ -1,0 +1,2 @@
+//! The lsm program.
+fn main() {}

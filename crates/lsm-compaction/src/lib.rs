@@ -1,0 +1,1 @@
+//! Pure decisions and pure merging: pick, plan, drop rules, output cutting.

@@ -1,0 +1,1 @@
+//! Sorted multi-version writes in memory.

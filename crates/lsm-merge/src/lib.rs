@@ -1,0 +1,1 @@
+//! Many sorted cursors into one: merging, concatenating, snapshot-visible, tombstone-aware.

@@ -1,0 +1,1 @@
+//! Model oracle, op scripts, deterministic simulator, crash runner, fuzz bodies.

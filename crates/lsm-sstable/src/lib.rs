@@ -1,0 +1,1 @@
+//! The immutable sorted file: blocks, index, filter, range tombstones, writer, reader, block cache.

@@ -1,0 +1,85 @@
+//! Production build: re-exports of `parking_lot` and `std`, and thin wrappers
+//! where loom's signature differs. Called by every other crate; never by a model.
+
+pub use parking_lot::{
+    Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, WaitTimeoutResult,
+};
+pub use std::sync::Arc;
+
+/// Atomic integers, pointers and fences.
+pub mod atomic {
+    pub use std::sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    };
+}
+
+/// Threads.
+pub mod thread {
+    pub use std::thread::{JoinHandle, available_parallelism, park, sleep, spawn, yield_now};
+
+    /// Spawns a thread that shows up in debuggers and profilers as `name`.
+    ///
+    /// # Errors
+    /// The operating system's error when it cannot start another thread.
+    pub fn spawn_named<F, T>(name: String, body: F) -> std::io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        std::thread::Builder::new().name(name).spawn(body)
+    }
+}
+
+/// Hints to the processor.
+pub mod hint {
+    pub use std::hint::spin_loop;
+}
+
+/// Interior mutability that loom can watch.
+pub mod cell {
+    /// `std::cell::UnsafeCell` behind closures, so that loom sees each access.
+    #[derive(Debug, Default)]
+    #[repr(transparent)]
+    pub struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+    impl<T> UnsafeCell<T> {
+        /// Wraps `value`.
+        pub const fn new(value: T) -> Self {
+            Self(std::cell::UnsafeCell::new(value))
+        }
+
+        /// Runs `read` with a pointer to the value, for reading only.
+        #[inline(always)]
+        pub fn with<R>(&self, read: impl FnOnce(*const T) -> R) -> R {
+            read(self.0.get())
+        }
+
+        /// Runs `write` with a pointer to the value.
+        #[inline(always)]
+        pub fn with_mut<R>(&self, write: impl FnOnce(*mut T) -> R) -> R {
+            write(self.0.get())
+        }
+
+        /// Takes the value out.
+        pub fn into_inner(self) -> T {
+            self.0.into_inner()
+        }
+    }
+}
+
+/// How often [`model`] repeats its body with real threads.
+const REAL_THREAD_RUNS: usize = 64;
+
+/// Runs a protocol test: under loom every interleaving once, here `body` many
+/// times with real threads.
+pub fn model<F>(body: F)
+where
+    F: Fn() + Sync + Send + 'static,
+{
+    for _ in 0..REAL_THREAD_RUNS {
+        body();
+    }
+}
+
+/// Whether [`model`] explores interleavings exhaustively in this build.
+pub const IS_MODEL: bool = false;

@@ -1,0 +1,1 @@
+//! An embeddable, multi-keyspace, multi-version LSM storage engine: the facade for applications.
