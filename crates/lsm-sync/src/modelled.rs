@@ -209,5 +209,19 @@ where
     builder.check(body);
 }
 
+/// Whether the environment's `LSM_MUTANT` plants the mutation `name`: a bug put in
+/// on purpose, which the models must catch.
+#[must_use]
+pub fn mutant(name: &str) -> bool {
+    static CHOSEN: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    CHOSEN.get_or_init(|| std::env::var("LSM_MUTANT").ok()).as_deref() == Some(name)
+}
+
+/// `ordering`, or `Relaxed` when the mutation `name` is planted.
+#[must_use]
+pub fn weaken(name: &str, ordering: atomic::Ordering) -> atomic::Ordering {
+    if mutant(name) { atomic::Ordering::Relaxed } else { ordering }
+}
+
 /// Whether [`model`] explores interleavings exhaustively in this build.
 pub const IS_MODEL: bool = true;

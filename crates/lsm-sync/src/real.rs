@@ -81,5 +81,19 @@ where
     }
 }
 
+/// Whether the mutation `name` is planted: never in this build.
+#[inline(always)]
+#[must_use]
+pub const fn mutant(_name: &str) -> bool {
+    false
+}
+
+/// `ordering`, or `Relaxed` when the mutation `name` is planted: never in this build.
+#[inline(always)]
+#[must_use]
+pub const fn weaken(_name: &str, ordering: atomic::Ordering) -> atomic::Ordering {
+    ordering
+}
+
 /// Whether [`model`] explores interleavings exhaustively in this build.
 pub const IS_MODEL: bool = false;
