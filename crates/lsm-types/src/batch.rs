@@ -108,6 +108,12 @@ impl<'a> BatchReader<'a> {
         Ok(Self { base_seqno, count, whole: wire.len(), entries })
     }
 
+    /// A batch whose header and entries lie apart.
+    #[must_use]
+    pub const fn from_parts(base_seqno: SeqNo, count: u32, entries: &'a [u8]) -> Self {
+        Self { base_seqno, count, whole: entries.len(), entries }
+    }
+
     /// The number of the first entry.
     #[must_use]
     pub const fn base_seqno(&self) -> SeqNo {

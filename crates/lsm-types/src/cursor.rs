@@ -1,7 +1,7 @@
 //! [`Cursor`]: the one shape in which sorted entries are walked, from a memtable
 //! or a block up to the merge over a whole tree.
 
-use crate::{InternalKey, Slice, Trailer};
+use crate::{InternalKey, KeySpan, SeqNo, Slice, Trailer};
 
 /// A position in a sorted sequence of entries, or none.
 ///
@@ -66,6 +66,17 @@ pub trait Cursor {
     /// # Errors
     /// Those of the source, on a failed or damaged read.
     fn prev(&mut self) -> Result<(), Self::Error>;
+
+    /// Hints that entries of keys inside `span` with numbers below `below` are of no
+    /// interest: in the direction of the last move the cursor may pass over as many
+    /// of them as it likes, and over nothing else. Answers whether it moved.
+    ///
+    /// # Errors
+    /// Those of the source, on a failed or damaged read.
+    fn skip_covered(&mut self, span: &KeySpan, below: SeqNo) -> Result<bool, Self::Error> {
+        let _ = (span, below);
+        Ok(false)
+    }
 }
 
 /// A cursor over a sorted vector: for tests, and for sources that are small.

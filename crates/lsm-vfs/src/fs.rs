@@ -56,6 +56,10 @@ pub trait File: Send + Sync + std::fmt::Debug {
 
     /// Where the file was opened.
     fn path(&self) -> &Path;
+
+    /// Lets a simulated disk lose part of what no sync has made durable, as a real one
+    /// does when a sync fails. Any other file system loses nothing.
+    fn lose_unsynced(&self) {}
 }
 
 /// One name in a directory.
@@ -156,5 +160,51 @@ pub trait Fs: Send + Sync + std::fmt::Debug {
         let mut contents = vec![0; len as usize];
         file.read_exact_at(&mut contents, 0)?;
         Ok(contents)
+    }
+}
+
+impl<F: Fs + ?Sized> Fs for Arc<F> {
+    fn create_new(&self, path: &Path) -> Result<Arc<dyn File>, IoError> {
+        (**self).create_new(path)
+    }
+
+    fn open_read(&self, path: &Path) -> Result<Arc<dyn File>, IoError> {
+        (**self).open_read(path)
+    }
+
+    fn open_write(&self, path: &Path) -> Result<Arc<dyn File>, IoError> {
+        (**self).open_write(path)
+    }
+
+    fn create_dir_all(&self, path: &Path) -> Result<(), IoError> {
+        (**self).create_dir_all(path)
+    }
+
+    fn read_dir(&self, path: &Path) -> Result<Vec<DirEntry>, IoError> {
+        (**self).read_dir(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), IoError> {
+        (**self).rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> Result<(), IoError> {
+        (**self).remove_file(path)
+    }
+
+    fn hard_link(&self, original: &Path, link: &Path) -> Result<(), IoError> {
+        (**self).hard_link(original, link)
+    }
+
+    fn sync_dir(&self, path: &Path) -> Result<(), IoError> {
+        (**self).sync_dir(path)
+    }
+
+    fn exists(&self, path: &Path) -> Result<bool, IoError> {
+        (**self).exists(path)
+    }
+
+    fn try_lock(&self, path: &Path) -> Result<Option<Box<dyn LockGuard>>, IoError> {
+        (**self).try_lock(path)
     }
 }

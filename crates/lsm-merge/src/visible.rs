@@ -1,0 +1,449 @@
+//! [`VisibleCursor`]: what one snapshot sees of an internal cursor. The scan path of
+//! reads ends here; it never sees half of a version and never resolves merge
+//! operands or blob pointers, which it shows as they are.
+//!
+//! Going forward the inner cursor stands on the entry shown, which is lent without a
+//! copy. Going backward versions of a key come oldest first, so the newest visible
+//! one is known only when the inner cursor has passed it: it is kept in buffers that
+//! are reused, and the inner cursor stands somewhere before all that the snapshot
+//! sees of the shown key.
+
+use crate::coverage::Coverage;
+use crate::expiry;
+use lsm_types::{Cursor, InternalKey, KeySpan, RangeTombstoneSet, SeqNo, Slice, Trailer, ValueKind};
+
+/// After so many steps over entries of no interest, a seek is tried instead.
+const STEPS_BEFORE_SEEK: u32 = 16;
+
+/// Values from this length on are kept as slices and not copied.
+const SHARE_FROM_BYTES: usize = 1024;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Position {
+    Nowhere,
+    /// The inner cursor stands on the entry shown.
+    Forward,
+    /// The entry shown is kept; the inner cursor stands before it, or nowhere.
+    Backward,
+}
+
+/// The entry shown while walking backward.
+#[derive(Debug)]
+struct Kept {
+    trailer: Trailer,
+    /// Holds the value if it is short, else `shared` does.
+    copied: Vec<u8>,
+    shared: Option<Slice>,
+}
+
+impl Kept {
+    fn keep<C: Cursor>(&mut self, cursor: &C) {
+        self.trailer = cursor.key().trailer;
+        let value = cursor.value();
+        self.copied.clear();
+        self.shared = None;
+        if value.len() < SHARE_FROM_BYTES {
+            self.copied.extend_from_slice(value);
+        } else {
+            self.shared = Some(cursor.value_slice());
+        }
+    }
+
+    fn value(&self) -> &[u8] {
+        self.shared.as_deref().unwrap_or(&self.copied)
+    }
+}
+
+/// Walks the user keys that a snapshot sees, in both directions, showing of each the
+/// newest visible version unless that is a tombstone, covered by a visible range
+/// tombstone, or expired.
+///
+/// Walking allocates nothing and counts no references. After an error, and past
+/// either end, the cursor has no position until the next seek.
+#[derive(Debug)]
+pub struct VisibleCursor<C> {
+    inner: C,
+    snapshot: SeqNo,
+    now_ms: u64,
+    /// The walk stays inside.
+    span: KeySpan,
+    coverage: Coverage,
+    position: Position,
+    /// Going forward, the key whose remaining versions are passed over; going
+    /// backward, the key shown.
+    key: Vec<u8>,
+    kept: Kept,
+}
+
+impl<C: Cursor> VisibleCursor<C> {
+    /// What `snapshot` sees of `inner` under `tombstones`, at `now_ms` milliseconds
+    /// since the Unix epoch. Stands nowhere.
+    #[must_use]
+    pub fn new(inner: C, snapshot: SeqNo, tombstones: &RangeTombstoneSet, now_ms: u64) -> Self {
+        Self {
+            inner,
+            snapshot,
+            now_ms,
+            span: KeySpan::all(),
+            coverage: Coverage::new(tombstones, snapshot),
+            position: Position::Nowhere,
+            key: Vec::new(),
+            kept: Kept { trailer: Trailer::new(0, ValueKind::Value), copied: Vec::new(), shared: None },
+        }
+    }
+
+    /// Keeps the walk inside `span`: every seek is moved into it, and a step that
+    /// would leave it ends the walk without looking at what lies beyond.
+    #[must_use]
+    pub fn within(mut self, span: KeySpan) -> Self {
+        self.span = span;
+        self
+    }
+
+    /// Whether the cursor stands on an entry.
+    #[must_use]
+    #[inline]
+    pub const fn valid(&self) -> bool {
+        !matches!(self.position, Position::Nowhere)
+    }
+
+    /// The user key; empty when the cursor stands nowhere.
+    #[must_use]
+    #[inline]
+    pub fn key(&self) -> &[u8] {
+        match self.position {
+            Position::Nowhere => &[],
+            Position::Forward => self.inner.key().user_key,
+            Position::Backward => &self.key,
+        }
+    }
+
+    /// The value, without its expiry if it has one; empty when the cursor stands
+    /// nowhere. What it means depends on [`kind`](Self::kind).
+    #[must_use]
+    #[inline]
+    pub fn value(&self) -> &[u8] {
+        let stored = match self.position {
+            Position::Nowhere => return &[],
+            Position::Forward => self.inner.value(),
+            Position::Backward => self.kept.value(),
+        };
+        if self.kind() == ValueKind::ExpiringValue {
+            expiry::split(stored).map_or(&[], |(_, value)| value)
+        } else {
+            stored
+        }
+    }
+
+    /// The user key as an owned slice, sharing memory where the source can.
+    #[must_use]
+    pub fn key_slice(&self) -> Slice {
+        match self.position {
+            Position::Forward => self.inner.key_slice(),
+            Position::Nowhere | Position::Backward => Slice::copy_from(self.key()),
+        }
+    }
+
+    /// The value as an owned slice, sharing memory where the source can.
+    #[must_use]
+    pub fn value_slice(&self) -> Slice {
+        let stored = match (self.position, &self.kept.shared) {
+            (Position::Forward, _) => self.inner.value_slice(),
+            (Position::Backward, Some(shared)) => shared.clone(),
+            _ => return Slice::copy_from(self.value()),
+        };
+        if self.kind() == ValueKind::ExpiringValue {
+            stored.get_slice(8..).unwrap_or_default()
+        } else {
+            stored
+        }
+    }
+
+    /// What the entry shown says: never a tombstone.
+    #[must_use]
+    #[inline]
+    pub fn kind(&self) -> ValueKind {
+        self.trailer().kind()
+    }
+
+    /// The number of the entry shown.
+    #[must_use]
+    #[inline]
+    pub fn seqno(&self) -> SeqNo {
+        self.trailer().seqno()
+    }
+
+    #[inline]
+    fn trailer(&self) -> Trailer {
+        match self.position {
+            Position::Backward => self.kept.trailer,
+            Position::Nowhere | Position::Forward => self.inner.key().trailer,
+        }
+    }
+
+    /// The cursor underneath.
+    pub const fn inner(&self) -> &C {
+        &self.inner
+    }
+
+    /// Moves to the first key.
+    ///
+    /// # Errors
+    /// Those of the inner cursor.
+    pub fn seek_to_first(&mut self) -> Result<(), C::Error> {
+        self.seek(&[])
+    }
+
+    /// Moves to the last key.
+    ///
+    /// # Errors
+    /// Those of the inner cursor.
+    pub fn seek_to_last(&mut self) -> Result<(), C::Error> {
+        self.guard(|this| {
+            match &this.span.end {
+                None => this.inner.seek_to_last()?,
+                Some(end) => this.inner.seek_for_prev(InternalKey::before_all(end))?,
+            }
+            this.find_backward()
+        })
+    }
+
+    /// Moves to the first key at or after `target`.
+    ///
+    /// # Errors
+    /// Those of the inner cursor.
+    pub fn seek(&mut self, target: &[u8]) -> Result<(), C::Error> {
+        self.guard(|this| {
+            let from = target.max(this.span.start.as_bytes());
+            let Some(place) = InternalKey::seek_to(from, this.snapshot) else { return Ok(()) };
+            this.inner.seek(place)?;
+            this.find_forward(false)
+        })
+    }
+
+    /// Moves to the last key at or before `target`.
+    ///
+    /// # Errors
+    /// Those of the inner cursor.
+    pub fn seek_for_prev(&mut self, target: &[u8]) -> Result<(), C::Error> {
+        if self.span.is_past_end(target) {
+            return self.seek_to_last();
+        }
+        self.guard(|this| {
+            this.inner.seek_for_prev(InternalKey::after_all(target))?;
+            this.find_backward()
+        })
+    }
+
+    /// Moves to the next key; without a position does nothing.
+    ///
+    /// # Errors
+    /// Those of the inner cursor.
+    #[inline]
+    #[expect(clippy::should_implement_trait, reason = "it lends entries, which an iterator cannot")]
+    pub fn next(&mut self) -> Result<(), C::Error> {
+        match self.position {
+            Position::Nowhere => Ok(()),
+            Position::Forward => self.guard(|this| {
+                this.key.clear();
+                this.key.extend_from_slice(this.inner.key().user_key);
+                this.inner.next()?;
+                this.find_forward(true)
+            }),
+            Position::Backward => self.guard(|this| {
+                this.inner.seek(InternalKey::after_all(&this.key))?;
+                this.find_forward(true)
+            }),
+        }
+    }
+
+    /// Moves to the previous key; without a position does nothing.
+    ///
+    /// # Errors
+    /// Those of the inner cursor.
+    #[inline]
+    pub fn prev(&mut self) -> Result<(), C::Error> {
+        match self.position {
+            Position::Nowhere => Ok(()),
+            Position::Forward => self.guard(|this| {
+                this.key.clear();
+                this.key.extend_from_slice(this.inner.key().user_key);
+                this.leave_backward()?;
+                this.find_backward()
+            }),
+            Position::Backward => self.guard(Self::find_backward),
+        }
+    }
+
+    /// Runs a move that sets the position when it finds an entry.
+    #[inline]
+    fn guard(&mut self, go: impl FnOnce(&mut Self) -> Result<(), C::Error>) -> Result<(), C::Error> {
+        self.position = Position::Nowhere;
+        go(self)
+    }
+
+    /// From the inner cursor's entry on, shows the first one to be seen. With
+    /// `passing`, entries of `self.key` are passed over.
+    #[inline]
+    fn find_forward(&mut self, mut passing: bool) -> Result<(), C::Error> {
+        let (mut steps, mut covered_entries) = (0, 0);
+        while self.inner.valid() {
+            let key = self.inner.key();
+            let (seqno, kind) = (key.seqno(), key.kind());
+            if passing && key.user_key == self.key {
+                self.step_past_older(&mut steps)?;
+                continue;
+            }
+            if self.span.is_past_end(key.user_key) {
+                break;
+            }
+            if seqno >= self.snapshot || kind == ValueKind::RangeTombstone {
+                passing = false;
+                self.step_to_visible(&mut steps)?;
+                continue;
+            }
+            let mut covered = None;
+            let is_hidden = match kind {
+                ValueKind::Tombstone | ValueKind::WeakTombstone => true,
+                ValueKind::ExpiringValue if expiry::is_expired(self.inner.value(), self.now_ms) => true,
+                _ => {
+                    covered = self.coverage.over(key.user_key, seqno);
+                    covered.is_some()
+                }
+            };
+            if !is_hidden {
+                self.position = Position::Forward;
+                return Ok(());
+            }
+            self.key.clear();
+            self.key.extend_from_slice(key.user_key);
+            (passing, steps) = (true, 0);
+            covered_entries += u32::from(covered.is_some());
+            match covered {
+                Some(covered) if covered_entries % STEPS_BEFORE_SEEK == 0 => {
+                    if !self.inner.skip_covered(&covered.span, covered.below)? {
+                        self.inner.next()?;
+                    }
+                }
+                _ => self.inner.next()?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Steps over a version of `self.key`, or over all that are left of it.
+    fn step_past_older(&mut self, steps: &mut u32) -> Result<(), C::Error> {
+        *steps += 1;
+        if *steps <= STEPS_BEFORE_SEEK {
+            return self.inner.next();
+        }
+        *steps = 0;
+        let oldest = InternalKey::after_all(&self.key);
+        self.inner.seek(oldest)?;
+        if self.inner.valid() && self.inner.key() == oldest { self.inner.next() } else { Ok(()) }
+    }
+
+    /// Steps over a version that is too new, or over all such of its key.
+    fn step_to_visible(&mut self, steps: &mut u32) -> Result<(), C::Error> {
+        *steps += 1;
+        let key = self.inner.key();
+        if *steps <= STEPS_BEFORE_SEEK || key.seqno() < self.snapshot {
+            return self.inner.next();
+        }
+        *steps = 0;
+        self.key.clear();
+        self.key.extend_from_slice(key.user_key);
+        match InternalKey::seek_to(&self.key, self.snapshot) {
+            Some(place) => self.inner.seek(place),
+            None => self.inner.next(),
+        }
+    }
+
+    /// From the inner cursor's entry back, shows the first key to be seen.
+    fn find_backward(&mut self) -> Result<(), C::Error> {
+        let (mut steps, mut covered_entries) = (0, 0);
+        while self.inner.valid() {
+            let key = self.inner.key();
+            if key.user_key < self.span.start.as_bytes() {
+                break;
+            }
+            let is_of_interest = key.seqno() < self.snapshot
+                && key.kind() != ValueKind::RangeTombstone
+                && !self.span.is_past_end(key.user_key);
+            if !is_of_interest {
+                steps += 1;
+                if steps > STEPS_BEFORE_SEEK {
+                    steps = 0;
+                    self.key.clear();
+                    self.key.extend_from_slice(key.user_key);
+                    self.leave_backward()?;
+                } else {
+                    self.inner.prev()?;
+                }
+                continue;
+            }
+            steps = 0;
+            self.key.clear();
+            self.key.extend_from_slice(key.user_key);
+            self.keep_newest_visible()?;
+            let kind = self.kept.trailer.kind();
+            if kind.is_tombstone()
+                || (kind == ValueKind::ExpiringValue && expiry::is_expired(self.kept.value(), self.now_ms))
+            {
+                continue;
+            }
+            let Some(covered) = self.coverage.over(&self.key, self.kept.trailer.seqno()) else {
+                self.position = Position::Backward;
+                return Ok(());
+            };
+            covered_entries += 1;
+            if covered_entries % STEPS_BEFORE_SEEK == 0 {
+                self.inner.skip_covered(&covered.span, covered.below)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// With the inner cursor on the oldest version of `self.key`, keeps the newest
+    /// visible one and moves to an entry before it that cannot be seen or belongs to
+    /// another key.
+    fn keep_newest_visible(&mut self) -> Result<(), C::Error> {
+        for _ in 0..STEPS_BEFORE_SEEK {
+            self.kept.keep(&self.inner);
+            self.inner.prev()?;
+            if !self.stands_on_visible_version() {
+                return Ok(());
+            }
+        }
+        if let Some(place) = InternalKey::seek_to(&self.key, self.snapshot) {
+            self.inner.seek(place)?;
+            if self.stands_on_visible_version() {
+                self.kept.keep(&self.inner);
+            }
+        }
+        self.inner.seek_for_prev(InternalKey::before_all(&self.key))
+    }
+
+    #[inline]
+    fn stands_on_visible_version(&self) -> bool {
+        let key = self.inner.key();
+        self.inner.valid()
+            && key.user_key == self.key
+            && key.seqno() < self.snapshot
+            && key.kind() != ValueKind::RangeTombstone
+    }
+
+    /// Moves the inner cursor before all versions of `self.key`.
+    fn leave_backward(&mut self) -> Result<(), C::Error> {
+        let mut steps = 0;
+        while self.inner.valid() && self.inner.key().user_key == self.key {
+            if steps == STEPS_BEFORE_SEEK {
+                self.inner.seek_for_prev(InternalKey::before_all(&self.key))?;
+            } else {
+                self.inner.prev()?;
+            }
+            steps += 1;
+        }
+        Ok(())
+    }
+}

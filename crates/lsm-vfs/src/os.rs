@@ -1,0 +1,219 @@
+//! [`OsFs`]: the operating system's files. Every production database stands on
+//! it; simulations never touch it. It keeps no state but the locks it holds.
+
+use crate::{DirEntry, File, Fs, IoError, LockGuard};
+use lsm_sync::Mutex;
+use std::collections::BTreeSet;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+/// The operating system's file system. Stateless: every value is the same one.
+///
+/// Names that are not UTF-8 are listed with replacement characters; none of ours is such.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OsFs;
+
+impl OsFs {
+    fn open(
+        path: &Path,
+        options: &std::fs::OpenOptions,
+        verb: &'static str,
+    ) -> Result<Arc<dyn File>, IoError> {
+        let file = options.open(path).map_err(|source| IoError::new(verb, path, source))?;
+        Ok(Arc::new(OsFile { file, path: path.to_path_buf() }))
+    }
+}
+
+impl Fs for OsFs {
+    fn create_new(&self, path: &Path) -> Result<Arc<dyn File>, IoError> {
+        Self::open(path, std::fs::OpenOptions::new().read(true).write(true).create_new(true), "create")
+    }
+
+    fn open_read(&self, path: &Path) -> Result<Arc<dyn File>, IoError> {
+        Self::open(path, std::fs::OpenOptions::new().read(true), "open")
+    }
+
+    fn open_write(&self, path: &Path) -> Result<Arc<dyn File>, IoError> {
+        Self::open(path, std::fs::OpenOptions::new().read(true).write(true), "open for writing")
+    }
+
+    fn create_dir_all(&self, path: &Path) -> Result<(), IoError> {
+        std::fs::create_dir_all(path).map_err(|source| IoError::new("create the directory", path, source))
+    }
+
+    fn read_dir(&self, path: &Path) -> Result<Vec<DirEntry>, IoError> {
+        let failed = |source| IoError::new("list", path, source);
+        let mut entries = Vec::new();
+        for entry in std::fs::read_dir(path).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let metadata = match entry.metadata() {
+                Ok(metadata) => metadata,
+                // Removed between the listing and the look at it.
+                Err(source) if source.kind() == io::ErrorKind::NotFound => continue,
+                Err(source) => return Err(failed(source)),
+            };
+            let is_dir = metadata.is_dir();
+            let len_bytes = if is_dir { 0 } else { metadata.len() };
+            entries.push(DirEntry {
+                name: entry.file_name().to_string_lossy().into_owned(),
+                is_dir,
+                len_bytes,
+            });
+        }
+        entries.sort();
+        Ok(entries)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), IoError> {
+        std::fs::rename(from, to).map_err(|source| IoError::new("rename", from, source))
+    }
+
+    fn remove_file(&self, path: &Path) -> Result<(), IoError> {
+        std::fs::remove_file(path).map_err(|source| IoError::new("remove", path, source))
+    }
+
+    fn hard_link(&self, original: &Path, link: &Path) -> Result<(), IoError> {
+        std::fs::hard_link(original, link).map_err(|source| IoError::new("link", original, source))
+    }
+
+    fn sync_dir(&self, path: &Path) -> Result<(), IoError> {
+        // The parent of a bare file name is the empty path, which means here.
+        let opened = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        std::fs::File::open(opened)
+            .and_then(|directory| directory.sync_all())
+            .map_err(|source| IoError::new("sync the directory", path, source))
+    }
+
+    fn exists(&self, path: &Path) -> Result<bool, IoError> {
+        std::fs::exists(path).map_err(|source| IoError::new("look for", path, source))
+    }
+
+    fn try_lock(&self, path: &Path) -> Result<Option<Box<dyn LockGuard>>, IoError> {
+        let failed = |source| IoError::new("lock", path, source);
+        let file = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        let identity = (metadata.dev(), metadata.ino());
+        // Holding the registry meanwhile keeps two threads from racing for one file;
+        // `try_lock` does not wait.
+        let mut held = held_locks().lock();
+        if held.contains(&identity) {
+            return Ok(None);
+        }
+        match file.try_lock() {
+            Ok(()) => {
+                held.insert(identity);
+                Ok(Some(Box::new(OsLock { _file: file, identity })))
+            }
+            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+            Err(std::fs::TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
+}
+
+/// An open file and the path it was opened at.
+#[derive(Debug)]
+struct OsFile {
+    file: std::fs::File,
+    path: PathBuf,
+}
+
+impl OsFile {
+    fn failed(&self, operation: &'static str) -> impl FnOnce(io::Error) -> IoError + '_ {
+        move |source| IoError::new(operation, &self.path, source)
+    }
+}
+
+impl File for OsFile {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<(), IoError> {
+        self.file.read_exact_at(buffer, offset).map_err(self.failed("read"))
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<(), IoError> {
+        self.file.write_all_at(bytes, offset).map_err(self.failed("write"))
+    }
+
+    fn sync_data(&self) -> Result<(), IoError> {
+        self.file.sync_data().map_err(self.failed("sync"))
+    }
+
+    fn preallocate(&self, len_bytes: u64) -> Result<(), IoError> {
+        let outcome = reserve(&self.file, len_bytes);
+        match outcome.map_err(self.failed("reserve room for"))? {
+            Reserved::Yes => Ok(()),
+            Reserved::Unsupported if self.len()? >= len_bytes => Ok(()),
+            Reserved::Unsupported => self.set_len(len_bytes),
+        }
+    }
+
+    fn set_len(&self, len_bytes: u64) -> Result<(), IoError> {
+        self.file.set_len(len_bytes).map_err(self.failed("resize"))
+    }
+
+    fn len(&self) -> Result<u64, IoError> {
+        self.file.metadata().map(|metadata| metadata.len()).map_err(self.failed("measure"))
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Whether the operating system could reserve room.
+enum Reserved {
+    Yes,
+    Unsupported,
+}
+
+/// Reserves room for the first `len_bytes` bytes, growing the file if it is shorter.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn reserve(file: &std::fs::File, len_bytes: u64) -> io::Result<Reserved> {
+    use rustix::fs::FallocateFlags;
+    use rustix::io::Errno;
+    loop {
+        return match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len_bytes) {
+            Ok(()) => Ok(Reserved::Yes),
+            Err(Errno::INTR) => continue,
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(Reserved::Unsupported),
+            Err(errno) => Err(errno.into()),
+        };
+    }
+}
+
+/// Elsewhere the length is all we can set.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn reserve(_file: &std::fs::File, _len_bytes: u64) -> io::Result<Reserved> {
+    Ok(Reserved::Unsupported)
+}
+
+/// The locks of this process by device and inode. `flock` refuses a second open file
+/// of one process too, but some network file systems turn it into a lock that belongs
+/// to the process. The mutex guards the set; only non-blocking calls are made under it.
+fn held_locks() -> &'static Mutex<BTreeSet<(u64, u64)>> {
+    static HELD: OnceLock<Mutex<BTreeSet<(u64, u64)>>> = OnceLock::new();
+    HELD.get_or_init(|| Mutex::new(BTreeSet::new()))
+}
+
+/// A held lock; closing the file releases it.
+#[derive(Debug)]
+struct OsLock {
+    _file: std::fs::File,
+    identity: (u64, u64),
+}
+
+impl LockGuard for OsLock {}
+
+impl Drop for OsLock {
+    fn drop(&mut self) {
+        // The entry goes first and the file is closed right after: whoever comes in
+        // between is refused by the operating system instead.
+        held_locks().lock().remove(&self.identity);
+    }
+}
