@@ -1,0 +1,134 @@
+//! [`SegmentPreparer`]: makes the file of the next segment ahead of time, so that no
+//! commit waits for its creation. Called by a background job, and by the writer when
+//! none is ready; it never writes a header, which only the writer can know.
+
+use crate::segment_writer::reserve;
+use crate::{Error, segment_path};
+use lsm_sync::Mutex;
+use lsm_vfs::{File, Fs};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What makes a new segment's file unlike all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentId {
+    /// The number in its name: above all numbers given out before.
+    pub number: u64,
+    /// Random.
+    pub uid: u64,
+}
+
+/// Gives out the numbers and uids of new segments.
+pub type SegmentIds = Arc<dyn Fn() -> SegmentId + Send + Sync>;
+
+/// An empty file whose name is durable.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) id: SegmentId,
+    pub(crate) file: Arc<dyn File>,
+}
+
+/// Makes the files of segments. Clones share the one that is ready. Thread-safe.
+#[derive(Clone)]
+pub struct SegmentPreparer {
+    fs: Arc<dyn Fs>,
+    dir: PathBuf,
+    segment_bytes: u64,
+    ids: SegmentIds,
+    /// The file that is ready. The lock guards only the slot; no I/O happens under it.
+    ready: Arc<Mutex<Option<Prepared>>>,
+}
+
+impl std::fmt::Debug for SegmentPreparer {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("SegmentPreparer").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+impl SegmentPreparer {
+    pub(crate) fn new(fs: Arc<dyn Fs>, dir: PathBuf, segment_bytes: u64, ids: SegmentIds) -> Self {
+        Self { fs, dir, segment_bytes, ids, ready: Arc::new(Mutex::new(None)) }
+    }
+
+    /// Whether a file is ready.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.ready.lock().is_some()
+    }
+
+    /// Makes a file ready unless one is. Waits for the disk.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; the log itself is unharmed.
+    pub fn prepare(&self) -> Result<(), Error> {
+        if self.is_ready() {
+            return Ok(());
+        }
+        let made = self.make()?;
+        let surplus = {
+            let mut ready = self.ready.lock();
+            if ready.is_none() {
+                *ready = Some(made);
+                None
+            } else {
+                Some(made)
+            }
+        };
+        if let Some(surplus) = surplus {
+            self.remove(&surplus);
+        }
+        Ok(())
+    }
+
+    /// The file that is ready, else a new one, with a number above `highest`.
+    pub(crate) fn take(&self, highest: u64) -> Result<Prepared, Error> {
+        let ready = self.ready.lock().take();
+        match ready {
+            Some(prepared) if prepared.id.number > highest => Ok(prepared),
+            stale => {
+                // It was begun before the current segment and got ready after it.
+                if let Some(stale) = stale {
+                    self.remove(&stale);
+                }
+                let made = self.make()?;
+                let number = made.id.number;
+                if number > highest {
+                    Ok(made)
+                } else {
+                    self.remove(&made);
+                    Err(Error::NumberNotAscending { number, highest })
+                }
+            }
+        }
+    }
+
+    fn make(&self) -> Result<Prepared, Error> {
+        let id = (self.ids)();
+        let file = self.fs.create_new(&segment_path(&self.dir, id.number))?;
+        let prepared = Prepared { id, file };
+        let outcome = reserve(&*prepared.file, self.segment_bytes)
+            // A sync of the log never syncs the directory: the name must be durable before.
+            .and_then(|()| self.fs.sync_dir(&self.dir));
+        if let Err(cause) = outcome {
+            self.remove(&prepared);
+            return Err(cause.into());
+        }
+        Ok(prepared)
+    }
+
+    /// Removes a file that will not be used. Failing is harmless: recovery passes over it.
+    pub(crate) fn remove(&self, unused: &Prepared) {
+        let path = segment_path(&self.dir, unused.id.number);
+        if let Err(error) = self.fs.remove_file(&path) {
+            tracing::debug!(%error, "an unused log segment stays behind");
+        }
+    }
+
+    /// Removes the file that is ready, when the log is closed.
+    pub(crate) fn clear(&self) {
+        let ready = self.ready.lock().take();
+        if let Some(unused) = ready {
+            self.remove(&unused);
+        }
+    }
+}

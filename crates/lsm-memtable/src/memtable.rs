@@ -1,0 +1,170 @@
+//! [`Memtable`]: entries and range tombstones of one tree since its last rotation.
+//! Written by the commit path, read by every read path and by the flush.
+
+use crate::index::{EntryRef, Index, MemtableIndex, NewValue};
+use crate::tombstones::Tombstones;
+use crate::{MemtableCursor, MemtableOptions, ValueRef};
+use lsm_sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use lsm_types::{
+    InternalKey, MAX_SEQNO, RangeTombstone, RangeTombstoneSet, SeqNo, Slice, Trailer, ValueKind,
+};
+use std::sync::Arc;
+
+/// The sorted writes of one tree that are not on disk yet.
+///
+/// Every method may be called from any thread at any time. An insert that happened
+/// before a read is seen by it; one beside it is seen whole or not at all. Nothing
+/// is ever removed: the memory goes with the last reference to the whole.
+#[derive(Debug)]
+pub struct Memtable {
+    pub(crate) index: Index,
+    tombstones: Tombstones,
+    /// Point entries; `Relaxed`, since it orders nothing.
+    entries: AtomicUsize,
+    /// One above the highest number inserted, 0 when there is none. Raised before
+    /// the entry can be seen, so it is never below what a reader has met. `AcqRel`
+    /// pairs with the `Acquire` in [`Memtable::highest_seqno`].
+    above_highest: AtomicU64,
+    /// The lowest number inserted, `u64::MAX` when there is none; as `above_highest`.
+    lowest: AtomicU64,
+}
+
+impl Memtable {
+    /// An empty memtable.
+    #[must_use]
+    pub fn new(options: MemtableOptions) -> Self {
+        Self {
+            index: Index::new(&options),
+            tombstones: Tombstones::default(),
+            entries: AtomicUsize::new(0),
+            above_highest: AtomicU64::new(0),
+            lowest: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// Adds an entry, copying key and value once. An entry of equal user key and
+    /// number is replaced, whatever the two kinds. O(log n).
+    #[inline]
+    pub fn insert(&self, key: InternalKey<&[u8]>, value: &[u8]) {
+        self.insert_value(key, NewValue::Copied(value));
+    }
+
+    /// As [`insert`](Self::insert), but keeps `value` itself instead of a copy: for
+    /// large values.
+    pub fn insert_shared(&self, key: InternalKey<Slice>, value: Slice) {
+        self.insert_value(key.as_borrowed(), NewValue::Shared(value));
+    }
+
+    /// Deletes all keys of a span that were written before. Amortised
+    /// O(log² n) in the number of range tombstones.
+    pub fn insert_range_tombstone(&self, tombstone: RangeTombstone) {
+        self.widen(tombstone.seqno.min(MAX_SEQNO));
+        self.tombstones.insert(tombstone);
+    }
+
+    #[inline]
+    fn insert_value(&self, key: InternalKey<&[u8]>, value: NewValue<'_>) {
+        self.widen(key.seqno());
+        if self.index.insert(key, value) {
+            self.entries.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes a number into the bounds. One operation each: a load and a store would
+    /// lose the higher of two numbers inserted at once.
+    #[inline]
+    fn widen(&self, seqno: SeqNo) {
+        if lsm_sync::mutant("memtable.fetch_max") {
+            let highest = self.above_highest.load(Ordering::Acquire);
+            self.above_highest.store(highest.max(seqno + 1), Ordering::Release);
+        } else {
+            self.above_highest.fetch_max(seqno + 1, Ordering::AcqRel);
+        }
+        // Numbers mostly rise, so a look saves most of the second operation.
+        if self.lowest.load(Ordering::Relaxed) > seqno {
+            self.lowest.fetch_min(seqno, Ordering::AcqRel);
+        }
+    }
+
+    /// Lends `found` the newest entry of `user_key` that is visible at `snapshot`,
+    /// be it a tombstone. Range tombstones are not looked at. O(log n).
+    #[inline]
+    pub fn get<R>(
+        &self,
+        user_key: &[u8],
+        snapshot: SeqNo,
+        found: impl FnOnce(SeqNo, ValueKind, ValueRef<'_>) -> R,
+    ) -> Option<R> {
+        let target = InternalKey::seek_to(user_key, snapshot)?;
+        self.index.lookup(target, |EntryRef { key, value }| {
+            (key.user_key == user_key).then(|| found(key.seqno(), key.kind(), value))
+        })?
+    }
+
+    /// The number of the newest range tombstone over `user_key` that is visible at
+    /// `snapshot`; entries of that key with a lower number are deleted. One load
+    /// while there is none, else O(log² n).
+    #[must_use]
+    #[inline]
+    pub fn range_tombstone_over(&self, user_key: &[u8], snapshot: SeqNo) -> Option<SeqNo> {
+        self.tombstones.newest_over(user_key, snapshot)
+    }
+
+    /// The range tombstones as they are now, in at most about log n sets that
+    /// together hold each of them once.
+    #[must_use]
+    pub fn range_tombstones(&self) -> Vec<Arc<RangeTombstoneSet>> {
+        self.tombstones.sets()
+    }
+
+    /// The range tombstones as they were inserted, in no order: for a flush, which
+    /// cuts them anew.
+    #[must_use]
+    pub fn range_tombstone_list(&self) -> Vec<RangeTombstone> {
+        self.tombstones.list()
+    }
+
+    /// A cursor over all point entries, which keeps the memtable alive. It sees
+    /// every entry that was inserted before it moves, and may see later ones.
+    #[must_use]
+    pub fn cursor(self: &Arc<Self>) -> MemtableCursor {
+        MemtableCursor::new(Arc::clone(self))
+    }
+
+    /// The highest number inserted, range tombstones included. Raised before the
+    /// entry can be seen: never below the number of an entry that a reader met.
+    #[must_use]
+    pub fn highest_seqno(&self) -> Option<SeqNo> {
+        self.above_highest.load(Ordering::Acquire).checked_sub(1)
+    }
+
+    /// The lowest number inserted, range tombstones included.
+    #[must_use]
+    pub fn lowest_seqno(&self) -> Option<SeqNo> {
+        Some(self.lowest.load(Ordering::Acquire)).filter(|&lowest| lowest != u64::MAX)
+    }
+
+    /// How many entries there are; a range tombstone counts as one, and an entry
+    /// that replaced another does not count again.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.load(Ordering::Relaxed) + self.tombstones.count()
+    }
+
+    /// Whether nothing was inserted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of memory in use, the index and what was replaced included: what
+    /// decides when to rotate. Shared values count by their length. O(1).
+    #[must_use]
+    pub fn approximate_bytes(&self) -> usize {
+        self.index.approximate_bytes() + self.tombstones.approximate_bytes()
+    }
+}
+
+/// What a cursor shows while it stands nowhere.
+pub(crate) const NOWHERE: InternalKey<&[u8]> =
+    InternalKey { user_key: &[], trailer: Trailer::new(0, ValueKind::Value) };

@@ -1,0 +1,236 @@
+//! The power fails, or the process dies, before any single operation of the file
+//! system; or one operation fails. Everything runs in memory and from a seed. What
+//! was acknowledged as Sync is there after power loss, everything acknowledged after
+//! a kill, and what is there is always a prefix of whole batches.
+
+use lsm_sim::{Call, Config, HookFs, Numbered, Random, oracle_configs, seed_from_env};
+use lsm_tree::{Durability, Error, Options};
+use lsm_vfs::{Fault, FaultFs, Fs, MemFs};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// What the application was told so far.
+#[derive(Debug, Default)]
+struct Told {
+    acknowledged: AtomicU64,
+    synced: AtomicU64,
+}
+
+impl Told {
+    fn now(&self) -> (u64, u64) {
+        (self.acknowledged.load(Ordering::SeqCst), self.synced.load(Ordering::SeqCst))
+    }
+}
+
+/// Writes numbered batches and does whatever else moves files, until `steps` steps
+/// are done or something fails. The number of the last batch that was tried.
+fn work(
+    numbered: &Numbered,
+    told: &Told,
+    first: u64,
+    steps: u64,
+    random: &mut Random,
+) -> (u64, Option<Error>) {
+    let mut next = first;
+    for _ in 0..steps {
+        let keyspace = &numbered.keyspaces()[random.index(3)];
+        let done = match random.below(100) {
+            0..4 => keyspace.flush(),
+            4..6 => keyspace.compact_range("0/00000010".."0/00000030"),
+            6..8 => numbered.database().wait_idle(),
+            8..12 => {
+                let acknowledged = told.now().0;
+                let done = numbered.database().persist(Durability::Sync);
+                if done.is_ok() {
+                    told.synced.store(acknowledged, Ordering::SeqCst);
+                }
+                done
+            }
+            _ => {
+                let sync = random.chance(25);
+                let durability = if sync { Durability::Sync } else { Durability::Buffered };
+                let done = numbered.write(0, next, durability);
+                if done.is_ok() {
+                    told.acknowledged.store(next, Ordering::SeqCst);
+                    if sync {
+                        told.synced.store(next, Ordering::SeqCst);
+                    }
+                }
+                next += 1;
+                done
+            }
+        };
+        if let Err(error) = done {
+            return (next - 1, Some(error));
+        }
+    }
+    (next - 1, None)
+}
+
+fn configs() -> Vec<Config> {
+    let names =
+        ["small memtables", "tiny memtables", "many levels of tiny tables", "small log", "size-tiered"];
+    oracle_configs().into_iter().filter(|config| names.contains(&config.name)).collect()
+}
+
+fn on(config: &Config, fs: Arc<dyn Fs>, seed: u64) -> Options {
+    Config::on(config.name, fs, Path::new("db"), config.options.clone(), config.keyspace.clone())
+        .deterministic(seed)
+        .options
+}
+
+/// Opens what was left; the last batch that is there.
+fn recover(config: &Config, fs: Arc<dyn Fs>, seed: u64) -> Result<(Numbered, u64), String> {
+    let database = on(config, fs, seed).open("db").map_err(|error| format!("cannot be opened: {error:?}"))?;
+    let numbered = Numbered::open(database, &config.keyspace).map_err(|error| format!("{error:?}"))?;
+    let last = numbered.check(1)?[0];
+    Ok((numbered, last))
+}
+
+/// A disk as it was found at some moment, and what had been promised by then.
+struct Found {
+    disk: MemFs,
+    how: String,
+    promised: u64,
+}
+
+/// Runs the work over `disk`, and takes what a power cut or a kill would leave
+/// before some of its operations.
+fn run_and_cut(config: &Config, disk: MemFs, seed: u64, random: &mut Random) -> Result<Vec<Found>, String> {
+    let found: Arc<Mutex<Vec<Found>>> = Arc::default();
+    let told = Arc::new(Told::default());
+    let watched = {
+        let (disk, found, told) = (disk.clone(), Arc::clone(&found), Arc::clone(&told));
+        let chance = Mutex::new(Random::new(seed));
+        HookFs::new(Arc::new(disk.clone()), move |call, path| {
+            let mut chance = chance.lock().unwrap();
+            if call == Call::Read || chance.below(60) != 0 {
+                return Ok(());
+            }
+            let (acknowledged, synced) = told.now();
+            let cut_seed = chance.next();
+            let power = chance.chance(75);
+            let (disk, promised, what) = if power {
+                (disk.power_cut(cut_seed), synced, "the power failed")
+            } else {
+                (disk.process_kill(), acknowledged, "the process was killed")
+            };
+            let how = format!("{what} before {call:?} of {}", path.display());
+            found.lock().unwrap().push(Found { disk, how, promised });
+            Ok(())
+        })
+    };
+    let (numbered, last) = recover(config, Arc::new(watched), seed)?;
+    // What recovery found, it has made durable before it accepted writes.
+    told.acknowledged.store(last, Ordering::SeqCst);
+    told.synced.store(last, Ordering::SeqCst);
+    let steps = 20 + random.below(180);
+    let (_, error) = work(&numbered, &told, last + 1, steps, random);
+    assert!(error.is_none(), "nothing failed, and yet: {error:?}");
+    drop(numbered);
+    Ok(std::mem::take(&mut found.lock().unwrap()))
+}
+
+#[test]
+fn after_any_cut_the_promised_prefix_is_there() {
+    let seed = seed_from_env();
+    println!("LSM_SEED=0x{seed:x} cuts at the same places again");
+    let mut cuts = 0;
+    for config in configs() {
+        for round in 0..12_u64 {
+            let seed = lsm_vfs::mix64(seed ^ round);
+            let random = &mut Random::new(seed);
+            let mut disk = MemFs::new();
+            // Each life starts from a disk that an earlier one left behind.
+            for life in 0..3 {
+                let at = |why: String| format!("{}, round {round}, life {life}: {why}", config.name);
+                let found = run_and_cut(&config, disk.clone(), seed ^ life, random);
+                let found = found.unwrap_or_else(|why| panic!("{}", at(why)));
+                cuts += found.len();
+                for Found { disk, how, promised } in &found {
+                    let (numbered, last) = recover(&config, Arc::new(disk.process_kill()), seed)
+                        .unwrap_or_else(|why| panic!("{}", at(format!("{how}, then {why}"))));
+                    assert!(
+                        last >= *promised,
+                        "{}",
+                        at(format!("{how}: {promised} was promised, {last} is last"))
+                    );
+                    numbered.write(0, last + 1, Durability::Sync).unwrap();
+                    assert_eq!(numbered.check(1), Ok(vec![last + 1]));
+                }
+                match found.into_iter().next_back() {
+                    Some(last) => disk = last.disk,
+                    None => break,
+                }
+            }
+        }
+    }
+    assert!(cuts > 500, "only {cuts} cuts");
+    println!("{cuts} cuts");
+}
+
+/// Runs the work with one fault, and checks what a kill and a power cut leave.
+fn fail_once(config: &Config, at: u64, fault: Fault, sticky: bool, seed: u64) -> bool {
+    let disk = MemFs::new();
+    let faulty = FaultFs::new(disk.clone());
+    if sticky {
+        faulty.fail_from(at, fault);
+    } else {
+        faulty.fail_at(at, fault);
+    }
+    let what = format!("{}: {fault:?} at operation {at} (sticky: {sticky})", config.name);
+    let told = Told::default();
+    let tried = match on(config, Arc::new(faulty.clone()), seed)
+        .open("db")
+        .and_then(|database| Numbered::open(database, &config.keyspace))
+    {
+        Err(_) => 0,
+        Ok(numbered) => {
+            let (tried, error) = work(&numbered, &told, 1, 150, &mut Random::new(seed));
+            if let Some(error) = error {
+                let known = matches!(error, Error::Io(_) | Error::ReadOnly { .. } | Error::Corruption { .. });
+                assert!(known, "{what}: {error:?}");
+                // Reads go on, or say why not; they are never wrong.
+                faulty.heal();
+                match numbered.check(1) {
+                    Ok(last) => assert!(last[0] <= tried, "{what}"),
+                    Err(why) => assert!(why.starts_with("cannot be read"), "{what}: {why}"),
+                }
+            }
+            tried
+        }
+    };
+    let (acknowledged, synced) = told.now();
+    for (how, disk, promised) in [
+        ("then a kill", disk.process_kill(), acknowledged),
+        ("then a power cut", disk.power_cut(seed), synced),
+    ] {
+        let (_, last) =
+            recover(config, Arc::new(disk), seed).unwrap_or_else(|why| panic!("{what}, {how}: {why}"));
+        assert!(last >= promised, "{what}, {how}: {promised} was promised, {last} is the last one");
+        assert!(last <= tried, "{what}, {how}: {last} was never written");
+    }
+    faulty.injected() > 0
+}
+
+#[test]
+fn after_any_failed_operation_nothing_promised_is_lost() {
+    let seed = seed_from_env();
+    println!("LSM_SEED=0x{seed:x} fails at the same places again");
+    let mut injected = 0;
+    let random = &mut Random::new(seed);
+    for config in configs() {
+        for _ in 0..120 {
+            let fault = match random.below(4) {
+                0 => Fault::Error(std::io::ErrorKind::Other),
+                1 => Fault::DiskFull,
+                2 => Fault::ShortWrite,
+                _ => Fault::FailedSync,
+            };
+            let sticky = random.chance(40);
+            injected += u64::from(fail_once(&config, random.below(900), fault, sticky, random.next()));
+        }
+    }
+    assert!(injected > 100, "only {injected} faults came to pass");
+}

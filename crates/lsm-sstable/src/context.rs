@@ -1,0 +1,315 @@
+//! [`TableContext`]: what all tables of a database share. A bounded cache of blocks,
+//! a bounded pool of open files, and the counters of both. Never keeps a table.
+
+use crate::Error;
+use crate::block::Block;
+use bytes::Bytes;
+use lsm_sync::atomic::{AtomicU64, Ordering::Relaxed};
+use lsm_vfs::{File, Fs};
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{OptionsBuilder, UnitWeighter, Weighter};
+use std::fmt;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Shared by all tables of a database, and by several databases that are to live
+/// under one memory limit. `Send + Sync`; no lock of it is held over I/O.
+pub struct TableContext {
+    fs: Arc<dyn Fs>,
+    blocks: BlockCache,
+    files: Cache<u64, Arc<dyn File>, UnitWeighter, BuildHasherDefault<KeyHasher>>,
+    counters: Arc<Counters>,
+    /// The next table's key in cache and pool. Relaxed: only uniqueness matters.
+    next_table: AtomicU64,
+}
+
+/// Relaxed throughout: figures for people, which order nothing.
+#[derive(Debug, Default)]
+struct Counters {
+    hits: HitCounter,
+    misses: AtomicU64,
+    blocks_read: AtomicU64,
+    bytes_read: AtomicU64,
+    live_bytes: AtomicU64,
+}
+
+/// Counts hits without a shared read-modify-write: each thread adds to a cell of its
+/// own. More threads than cells may lose a count now and then.
+#[derive(Debug)]
+struct HitCounter([HitCell; HIT_CELLS]);
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct HitCell(AtomicU64);
+
+const HIT_CELLS: usize = 64;
+
+thread_local! {
+    /// Which cell is this thread's.
+    static HIT_CELL: usize = {
+        let mut number = ThreadNumber(0);
+        std::thread::current().id().hash(&mut number);
+        number.finish() as usize % HIT_CELLS
+    };
+}
+
+/// Takes the number out of a thread's id, unmixed: threads are numbered in turn, so
+/// neighbours get cells of their own.
+struct ThreadNumber(u64);
+
+impl Hasher for ThreadNumber {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.0 = self.0.wrapping_mul(31).wrapping_add(u64::from(byte)));
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = word;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+impl Default for HitCounter {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| HitCell::default()))
+    }
+}
+
+impl HitCounter {
+    #[inline]
+    fn add_one(&self) {
+        let at = HIT_CELL.try_with(|at| *at).unwrap_or(0);
+        if let Some(HitCell(cell)) = self.0.get(at) {
+            cell.store(cell.load(Relaxed).wrapping_add(1), Relaxed);
+        }
+    }
+
+    fn sum(&self) -> u64 {
+        self.0.iter().map(|HitCell(cell)| cell.load(Relaxed)).sum()
+    }
+}
+
+/// Counters of the block cache and of what is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CacheStats {
+    /// Look-ups that found their block.
+    pub hits: u64,
+    /// Look-ups that had to read.
+    pub misses: u64,
+    /// Blocks read from files.
+    pub blocks_read: u64,
+    /// Bytes of blocks read from files, as stored.
+    pub bytes_read: u64,
+    /// Bytes of blocks in the cache, with what it takes to keep them.
+    pub cached_bytes: u64,
+    /// Bytes of blocks that only handed-out slices and cursors keep alive.
+    pub pinned_bytes: u64,
+    /// Blocks in the cache.
+    pub cached_blocks: u64,
+    /// Files that are kept open.
+    pub open_files: u64,
+}
+
+/// A block's name in the cache. A table gets a new number whenever it is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct BlockKey {
+    pub(crate) table: u64,
+    pub(crate) block: u32,
+}
+
+/// Mixes the words of a key by multiplication: both caches are keyed by numbers of
+/// our own making, which nobody chooses to collide.
+#[derive(Clone, Copy, Debug, Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u64(u64::from(byte)));
+    }
+
+    #[inline]
+    fn write_u32(&mut self, word: u32) {
+        self.write_u64(u64::from(word));
+    }
+
+    #[inline]
+    fn write_u64(&mut self, word: u64) {
+        let product = u128::from(self.0 ^ word ^ 0x9e37_79b9_7f4a_7c15) * 0xd6e8_feb8_6659_fd93_u128;
+        self.0 = product as u64 ^ (product >> 64) as u64;
+    }
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+#[derive(Clone, Debug)]
+struct BlockWeight;
+
+/// What a block costs beside its image: its entry in the cache and two allocations.
+const BLOCK_OVERHEAD_BYTES: u64 = 192;
+
+impl Weighter<BlockKey, Block> for BlockWeight {
+    fn weight(&self, _key: &BlockKey, block: &Block) -> u64 {
+        block.image().len() as u64 + BLOCK_OVERHEAD_BYTES
+    }
+}
+
+/// The memory of an image, counted for as long as anything refers to it.
+struct CountedImage {
+    image: Vec<u8>,
+    counters: Arc<Counters>,
+}
+
+impl AsRef<[u8]> for CountedImage {
+    fn as_ref(&self) -> &[u8] {
+        &self.image
+    }
+}
+
+impl Drop for CountedImage {
+    fn drop(&mut self) {
+        self.counters.live_bytes.fetch_sub(self.image.len() as u64 + BLOCK_OVERHEAD_BYTES, Relaxed);
+    }
+}
+
+/// A guess for sizing the cache's tables, not a limit.
+const USUAL_BLOCK_BYTES: u64 = 4096;
+const BLOCKS_PER_SHARD: usize = 64;
+const MAX_SHARDS: usize = 128;
+
+type BlockCache = Cache<BlockKey, Block, BlockWeight, BuildHasherDefault<KeyHasher>>;
+
+impl TableContext {
+    /// A context whose cache holds up to `cache_bytes` of blocks and whose pool keeps
+    /// up to `max_open_files` files open (more while they are being read).
+    #[must_use]
+    pub fn new(fs: Arc<dyn Fs>, cache_bytes: u64, max_open_files: usize) -> Arc<Self> {
+        Arc::new(Self {
+            fs,
+            blocks: new_block_cache(cache_bytes),
+            files: Cache::with(
+                max_open_files,
+                max_open_files as u64,
+                UnitWeighter,
+                BuildHasherDefault::default(),
+                DefaultLifecycle::default(),
+            ),
+            counters: Arc::default(),
+            next_table: AtomicU64::new(0),
+        })
+    }
+
+    /// The file system.
+    #[must_use]
+    pub fn fs(&self) -> &Arc<dyn Fs> {
+        &self.fs
+    }
+
+    /// Gives the block cache a new size, evicting what no longer fits.
+    pub fn set_cache_bytes(&self, cache_bytes: u64) {
+        self.blocks.set_capacity(cache_bytes);
+    }
+
+    /// The counters now; they are read one after the other.
+    #[must_use]
+    pub fn stats(&self) -> CacheStats {
+        let cached_bytes = self.blocks.weight();
+        CacheStats {
+            hits: self.counters.hits.sum(),
+            misses: self.counters.misses.load(Relaxed),
+            blocks_read: self.counters.blocks_read.load(Relaxed),
+            bytes_read: self.counters.bytes_read.load(Relaxed),
+            cached_bytes,
+            pinned_bytes: self.counters.live_bytes.load(Relaxed).saturating_sub(cached_bytes),
+            cached_blocks: self.blocks.len() as u64,
+            open_files: self.files.len() as u64,
+        }
+    }
+
+    pub(crate) fn new_table(&self) -> u64 {
+        self.next_table.fetch_add(1, Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn cached(&self, key: BlockKey) -> Option<Block> {
+        let block = self.blocks.get(&key);
+        if block.is_some() {
+            self.counters.hits.add_one();
+        } else {
+            self.counters.misses.fetch_add(1, Relaxed);
+        }
+        block
+    }
+
+    pub(crate) fn insert(&self, key: BlockKey, block: Block) {
+        self.blocks.insert(key, block);
+    }
+
+    /// The image as shared memory that counts as live until its last reference goes.
+    pub(crate) fn share(&self, image: Vec<u8>) -> Bytes {
+        self.counters.live_bytes.fetch_add(image.len() as u64 + BLOCK_OVERHEAD_BYTES, Relaxed);
+        Bytes::from_owner(CountedImage { image, counters: Arc::clone(&self.counters) })
+    }
+
+    pub(crate) fn count_read(&self, blocks: u64, bytes: u64) {
+        self.counters.blocks_read.fetch_add(blocks, Relaxed);
+        self.counters.bytes_read.fetch_add(bytes, Relaxed);
+    }
+
+    /// The open file of a table, opening it when the pool has closed it.
+    pub(crate) fn file(&self, table: u64, path: &Path) -> Result<Arc<dyn File>, Error> {
+        if let Some(file) = self.files.get(&table) {
+            return Ok(file);
+        }
+        let file = self.fs.open_read(path)?;
+        self.files.insert(table, Arc::clone(&file));
+        Ok(file)
+    }
+
+    /// Closes a table's file, so that removing it frees its space. Its blocks are left
+    /// to be evicted: nobody asks for them again, and hunting them down would make
+    /// whoever drops the table wait.
+    pub(crate) fn forget(&self, table: u64) {
+        self.files.remove(&table);
+    }
+}
+
+fn new_block_cache(cache_bytes: u64) -> BlockCache {
+    let usual_blocks = usize::try_from(cache_bytes / USUAL_BLOCK_BYTES).unwrap_or(usize::MAX);
+    // Readers of one shard write to one lock word, so there are many more shards than
+    // threads; each holds enough blocks that one large block does not clear it.
+    let shards = (usual_blocks / BLOCKS_PER_SHARD).clamp(1, MAX_SHARDS);
+    let options = OptionsBuilder::new()
+        .estimated_items_capacity(usual_blocks)
+        .weight_capacity(cache_bytes)
+        .shards(shards)
+        .build();
+    match options {
+        Ok(options) => Cache::with_options(
+            options,
+            BlockWeight,
+            BuildHasherDefault::default(),
+            DefaultLifecycle::default(),
+        ),
+        // Only for a setting that was left out; none was.
+        Err(_) => Cache::with(
+            usual_blocks,
+            cache_bytes,
+            BlockWeight,
+            BuildHasherDefault::default(),
+            DefaultLifecycle::default(),
+        ),
+    }
+}
+
+impl fmt::Debug for TableContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TableContext").field("fs", &self.fs).field("stats", &self.stats()).finish()
+    }
+}

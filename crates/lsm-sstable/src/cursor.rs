@@ -1,0 +1,248 @@
+//! [`TableCursor`]: walks the point entries of one table in both directions. Called
+//! by scans and compactions; keeps alive the one block it stands in.
+
+#![deny(clippy::indexing_slicing)]
+
+use crate::block::{Block, Row};
+use crate::hash::{fingerprint, key_hash};
+use crate::{Error, Table};
+use lsm_types::{Cursor, InternalKey, Slice, Trailer, ValueKind};
+use std::sync::Arc;
+
+/// How a cursor reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadOptions {
+    /// Whether blocks that had to be read are put into the cache.
+    pub fill_cache: bool,
+    /// How much a forward walk reads in one go at most; 0: block by block. It starts
+    /// small and doubles, so that a short scan reads little.
+    pub readahead_bytes: usize,
+}
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        Self { fill_cache: true, readahead_bytes: 128 << 10 }
+    }
+}
+
+/// The first reading ahead of a walk.
+const FIRST_READAHEAD_BYTES: u64 = 16 << 10;
+
+/// A cursor over the point entries of one table. `Send`; keeps its table open.
+#[derive(Debug)]
+pub struct TableCursor {
+    table: Arc<Table>,
+    options: ReadOptions,
+    /// The block stood in; `None` when the cursor stands nowhere.
+    block: Option<Block>,
+    block_at: usize,
+    entry: usize,
+    row: Row,
+    trailer: Trailer,
+    ahead: Ahead,
+}
+
+/// Bytes of contiguous blocks that a forward walk has read and not yet used.
+#[derive(Debug, Default)]
+struct Ahead {
+    bytes: Vec<u8>,
+    /// Where in the file `bytes` starts.
+    start: u64,
+    /// How much the next read may take.
+    window: u64,
+}
+
+impl TableCursor {
+    pub(crate) fn new(table: Arc<Table>, options: ReadOptions) -> Self {
+        Self {
+            table,
+            options,
+            block: None,
+            block_at: 0,
+            entry: 0,
+            row: Row::default(),
+            trailer: Trailer::new(0, ValueKind::Value),
+            ahead: Ahead::default(),
+        }
+    }
+
+    /// Stands on an entry of the current block.
+    #[inline]
+    fn stand(&mut self, entry: usize) {
+        if let Some(block) = &self.block {
+            self.entry = entry;
+            self.row = block.row(entry);
+            self.trailer = block.trailer(entry);
+        }
+    }
+
+    /// Makes a block the current one; past either end leaves the cursor nowhere.
+    fn enter(&mut self, at: Option<usize>, sequential: bool) -> Result<Option<&Block>, Error> {
+        let current = self.block.take();
+        let Some(at) = at.filter(|&at| at < self.table.index.len()) else { return Ok(None) };
+        let block = match current {
+            Some(block) if at == self.block_at => block,
+            _ if sequential && self.options.readahead_bytes > 0 => self.next_block(at)?,
+            _ => {
+                self.ahead.window = 0;
+                self.table.block(at, self.options.fill_cache)?
+            }
+        };
+        self.block_at = at;
+        Ok(Some(self.block.insert(block)))
+    }
+
+    /// The block after the current one: from what was read ahead, the cache, or a read
+    /// of it and some that follow.
+    fn next_block(&mut self, at: usize) -> Result<Block, Error> {
+        let (start, end) = self.table.extent(at)?;
+        if let Some(stored) = self.ahead.get(start, end) {
+            return self.table.block_from(at, stored, self.options.fill_cache);
+        }
+        if let Some(block) = self.table.cached_block(at) {
+            return Ok(block);
+        }
+        let limit = self.options.readahead_bytes as u64;
+        self.ahead.window = (self.ahead.window * 2).max(FIRST_READAHEAD_BYTES).min(limit);
+        let mut last = at;
+        let mut read_end = end;
+        while let Some((_, next_end)) = self.table.index.extent(last + 1)
+            && next_end - start <= self.ahead.window
+        {
+            last += 1;
+            read_end = next_end;
+        }
+        if last == at {
+            return self.table.read_block(at, self.options.fill_cache);
+        }
+        self.ahead.start = start;
+        let outcome = self.table.source.read_into(start, read_end, &mut self.ahead.bytes);
+        if outcome.is_err() {
+            self.ahead.bytes.clear();
+        }
+        outcome?;
+        self.table.source.context.count_read((last - at + 1) as u64, read_end - start);
+        let stored = self.ahead.get(start, end).unwrap_or_default();
+        self.table.block_from(at, stored, self.options.fill_cache)
+    }
+
+    /// Enters a block and stands on its first entry.
+    fn enter_first(&mut self, at: Option<usize>, sequential: bool) -> Result<(), Error> {
+        if self.enter(at, sequential)?.is_some() {
+            self.stand(0);
+        }
+        Ok(())
+    }
+
+    /// Enters a block and stands on its last entry.
+    fn enter_last(&mut self, at: Option<usize>) -> Result<(), Error> {
+        if let Some(count) = self.enter(at, false)?.map(Block::count) {
+            self.stand(count - 1);
+        }
+        Ok(())
+    }
+}
+
+impl Ahead {
+    fn get(&self, start: u64, end: u64) -> Option<&[u8]> {
+        let from = usize::try_from(start.checked_sub(self.start)?).ok()?;
+        self.bytes.get(from..from.checked_add((end - start) as usize)?)
+    }
+}
+
+impl Cursor for TableCursor {
+    type Error = Error;
+
+    #[inline]
+    fn valid(&self) -> bool {
+        self.block.is_some()
+    }
+
+    #[inline]
+    fn key(&self) -> InternalKey<&[u8]> {
+        let user_key = match &self.block {
+            Some(block) => block.image().get(self.row.key()).unwrap_or_default(),
+            None => &[],
+        };
+        InternalKey { user_key, trailer: self.trailer }
+    }
+
+    #[inline]
+    fn value(&self) -> &[u8] {
+        match &self.block {
+            Some(block) => block.image().get(self.row.value()).unwrap_or_default(),
+            None => &[],
+        }
+    }
+
+    fn key_slice(&self) -> Slice {
+        self.block.as_ref().map_or_else(Slice::empty, |block| block.slice(self.row.key()))
+    }
+
+    fn value_slice(&self) -> Slice {
+        self.block.as_ref().map_or_else(Slice::empty, |block| block.slice(self.row.value()))
+    }
+
+    fn seek_to_first(&mut self) -> Result<(), Error> {
+        self.enter_first(Some(0), false)
+    }
+
+    fn seek_to_last(&mut self) -> Result<(), Error> {
+        self.enter_last(self.table.index.len().checked_sub(1))
+    }
+
+    fn seek(&mut self, target: InternalKey<&[u8]>) -> Result<(), Error> {
+        let at = self.table.index.find(target.user_key, target.seqno());
+        let Some(block) = self.enter(at, false)? else { return Ok(()) };
+        // Most targets are keys that exist: a fingerprint finds those without the cache
+        // misses of a binary search through the rows.
+        let byte = fingerprint(key_hash(target.user_key));
+        let exact = block.find(target.user_key, byte, target.seqno() + 1);
+        let (entry, count) = (exact.unwrap_or_else(|| block.lower_bound(target)), block.count());
+        if entry < count {
+            self.stand(entry);
+            return Ok(());
+        }
+        // The target lies between the block's last entry and its separator.
+        self.enter_first(self.block_at.checked_add(1), true)
+    }
+
+    fn seek_for_prev(&mut self, target: InternalKey<&[u8]>) -> Result<(), Error> {
+        let Some(at) = self.table.index.find(target.user_key, target.seqno()) else {
+            return self.seek_to_last();
+        };
+        let Some(block) = self.enter(Some(at), false)? else { return Ok(()) };
+        match block.upper_bound(target).checked_sub(1) {
+            Some(entry) => {
+                self.stand(entry);
+                Ok(())
+            }
+            None => self.enter_last(at.checked_sub(1)),
+        }
+    }
+
+    #[inline]
+    fn next(&mut self) -> Result<(), Error> {
+        let Some(block) = &self.block else { return Ok(()) };
+        let entry = self.entry + 1;
+        if entry < block.count() {
+            self.stand(entry);
+            return Ok(());
+        }
+        self.enter_first(self.block_at.checked_add(1), true)
+    }
+
+    #[inline]
+    fn prev(&mut self) -> Result<(), Error> {
+        if self.block.is_none() {
+            return Ok(());
+        }
+        match self.entry.checked_sub(1) {
+            Some(entry) => {
+                self.stand(entry);
+                Ok(())
+            }
+            None => self.enter_last(self.block_at.checked_sub(1)),
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! [`TableWriter`]: writes one table from entries in order. Called by flushes and
+//! compactions; never reads, never syncs the directory.
+//!
+//! 1. Entries gather in a block; before its image would exceed the wanted size it is
+//!    compressed, sealed with its checksum and appended to a large buffer.
+//! 2. The index gets a separator for it, the filter the hashes of its keys.
+//! 3. A full buffer goes to the file in one write.
+//! 4. `finish` appends filter, index, range tombstones, properties and footer, and
+//!    syncs the contents.
+
+use crate::block_builder::BlockBuilder;
+use crate::filter::Filter;
+use crate::format::{BLOCK_TRAILER_BYTES, FOOTER_BYTES, Footer, HEADER_BYTES, Header, Sections, seal_block};
+use crate::hash::{fingerprint, key_hash};
+use crate::index::IndexBuilder;
+use crate::{Compression, Error, TableMeta, tombstones};
+use lsm_types::{InternalKey, MAX_SEQNO, RangeTombstone, Trailer, UpperBound, ValueKind};
+use lsm_types::{check_key, check_value};
+use lsm_vfs::{File, Fs};
+use std::cmp::Ordering;
+use std::path::Path;
+use std::sync::Arc;
+use zerocopy::IntoBytes;
+
+/// How a table is written.
+#[derive(Clone, Debug)]
+pub struct WriterOptions {
+    /// A block is cut before it would take more than this many bytes uncompressed; an
+    /// entry that is larger gets a block of its own. At most 16 MiB.
+    pub block_bytes: usize,
+    /// How blocks are compressed.
+    pub compression: Compression,
+    /// Bits of the filter for each user key, fractions included; 0 means no filter.
+    pub filter_bits_per_key: f32,
+}
+
+impl Default for WriterOptions {
+    fn default() -> Self {
+        Self { block_bytes: 4096, compression: Compression::Lz4, filter_bits_per_key: 10.0 }
+    }
+}
+
+/// So many bytes are gathered before they are written.
+const BUFFER_BYTES: usize = 512 << 10;
+const MAX_BLOCK_BYTES: usize = 16 << 20;
+/// Offsets of separators are 32 bits wide; past this the table must end.
+const MAX_INDEX_BYTES: usize = 1 << 31;
+
+/// Writes one table. After an error, or when dropped unfinished, the file is garbage
+/// that the caller removes.
+#[derive(Debug)]
+pub struct TableWriter {
+    file: Arc<dyn File>,
+    options: WriterOptions,
+    meta: TableMeta,
+    block: BlockBuilder,
+    /// Image of the block under way, when it is to be compressed.
+    image: Vec<u8>,
+    /// What is not yet in the file, and where in the file it belongs.
+    buffer: Vec<u8>,
+    buffer_at: u64,
+    index: IndexBuilder,
+    /// Of distinct user keys.
+    hashes: Vec<u64>,
+    last_key: Vec<u8>,
+    last_trailer: Trailer,
+    last_hash: u64,
+    tombstones: Vec<RangeTombstone>,
+    tombstone_bytes: usize,
+}
+
+impl TableWriter {
+    /// Creates the file `path`, which must not exist. `uid` is a random number that
+    /// no other file has.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::UnsupportedCompression`] before anything is created.
+    pub fn create(fs: &dyn Fs, path: &Path, uid: u64, options: &WriterOptions) -> Result<Self, Error> {
+        let compression = options.compression;
+        if !compression.is_supported() {
+            return Err(Error::UnsupportedCompression { file: path.to_path_buf(), compression });
+        }
+        let file = fs.create_new(path)?;
+        let mut options = options.clone();
+        options.block_bytes = options.block_bytes.min(MAX_BLOCK_BYTES);
+        let mut buffer = Vec::with_capacity(BUFFER_BYTES + 2 * options.block_bytes);
+        buffer.extend_from_slice(Header::new(uid).as_bytes());
+        Ok(Self {
+            file,
+            options,
+            meta: TableMeta { uid, compression, ..TableMeta::empty() },
+            block: BlockBuilder::default(),
+            image: Vec::new(),
+            buffer,
+            buffer_at: 0,
+            index: IndexBuilder::default(),
+            hashes: Vec::new(),
+            last_key: Vec::new(),
+            last_trailer: Trailer::new(MAX_SEQNO, ValueKind::Value),
+            last_hash: 0,
+            tombstones: Vec::new(),
+            tombstone_bytes: 0,
+        })
+    }
+
+    /// Adds an entry. Entries come in the order of [`InternalKey`], each one once.
+    ///
+    /// # Errors
+    /// [`Error::OutOfOrder`], [`Error::Limit`] and [`Error::NotAPointEntry`] leave the
+    /// writer as it was; [`Error::Io`] does not.
+    pub fn add(&mut self, key: InternalKey<&[u8]>, value: &[u8]) -> Result<(), Error> {
+        let InternalKey { user_key, trailer } = key;
+        check_key(user_key)?;
+        check_value(value)?;
+        if trailer.kind() == ValueKind::RangeTombstone {
+            return Err(Error::NotAPointEntry { file: self.file.path().to_path_buf() });
+        }
+        let is_first = self.meta.entries == 0;
+        let order = self.last_key.as_slice().cmp(user_key);
+        let is_new_key = is_first || order == Ordering::Less;
+        if !is_new_key && (order == Ordering::Greater || self.last_trailer.seqno() <= trailer.seqno()) {
+            return Err(Error::OutOfOrder { file: self.file.path().to_path_buf() });
+        }
+        let room = self.options.block_bytes.saturating_sub(BLOCK_TRAILER_BYTES);
+        if !self.block.is_empty()
+            && (self.block.is_full()
+                || self.block.image_bytes_with(user_key.len(), value.len(), trailer.word()) > room)
+        {
+            self.finish_block(Some(user_key))?;
+        }
+        if is_new_key {
+            self.last_hash = key_hash(user_key);
+            self.meta.user_keys += 1;
+            if self.options.filter_bits_per_key > 0.0 {
+                self.hashes.push(self.last_hash);
+            }
+            if is_first {
+                self.meta.smallest = user_key.into();
+            }
+            self.last_key.clear();
+            self.last_key.extend_from_slice(user_key);
+        }
+        self.last_trailer = trailer;
+        self.block.add(user_key, value, trailer.word(), fingerprint(self.last_hash));
+        self.meta.entries += 1;
+        self.meta.tombstones += u64::from(trailer.kind().is_tombstone());
+        self.meta.raw_key_bytes += user_key.len() as u64;
+        self.meta.raw_value_bytes += value.len() as u64;
+        self.meta.lowest_seqno = self.meta.lowest_seqno.min(trailer.seqno());
+        self.meta.highest_seqno = self.meta.highest_seqno.max(trailer.seqno());
+        Ok(())
+    }
+
+    /// Adds a range tombstone, at any time before the end and in any order; an empty
+    /// one is ignored.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] for bounds that are too long.
+    pub fn add_range_tombstone(&mut self, tombstone: &RangeTombstone) -> Result<(), Error> {
+        if tombstone.span.is_empty() {
+            return Ok(());
+        }
+        // The end may be the successor of the longest key, one byte longer than it.
+        let end = tombstone.span.end.as_deref().unwrap_or_default();
+        check_key(end.strip_suffix(&[0]).unwrap_or(end))?;
+        check_key(tombstone.span.start.strip_suffix(&[0]).unwrap_or(&tombstone.span.start))?;
+        let seqno = tombstone.seqno.min(MAX_SEQNO);
+        self.tombstone_bytes += tombstone.span.start.len() + end.len() + 16;
+        self.tombstones.push(RangeTombstone { span: tombstone.span.clone(), seqno });
+        self.meta.lowest_seqno = self.meta.lowest_seqno.min(seqno);
+        self.meta.highest_seqno = self.meta.highest_seqno.max(seqno);
+        Ok(())
+    }
+
+    /// Bytes that the file would have if it were finished now, nearly: the block under
+    /// way counts uncompressed.
+    #[must_use]
+    pub fn estimated_bytes(&self) -> u64 {
+        let filter_bytes =
+            (self.hashes.len() as f64 * f64::from(self.options.filter_bits_per_key) / 8.0) as u64;
+        self.written_bytes()
+            + self.block.row_bytes() as u64
+            + filter_bytes
+            + (self.index.estimated_bytes() + self.tombstone_bytes) as u64
+            + FOOTER_BYTES
+    }
+
+    /// Point entries so far.
+    #[must_use]
+    pub const fn entry_count(&self) -> u64 {
+        self.meta.entries
+    }
+
+    /// Range tombstones so far.
+    #[must_use]
+    pub const fn range_tombstone_count(&self) -> u64 {
+        self.tombstones.len() as u64
+    }
+
+    /// Whether neither an entry nor a range tombstone was added: then
+    /// [`finish`](Self::finish) would fail.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.meta.entries == 0 && self.tombstones.is_empty()
+    }
+
+    /// Where the file will be found.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// Writes what is left and makes the contents durable. The name becomes durable
+    /// when the caller syncs the directory.
+    ///
+    /// # Errors
+    /// [`Error::Empty`]; [`Error::Io`], after which the file must not be used.
+    pub fn finish(mut self, created_ms: u64) -> Result<TableMeta, Error> {
+        if self.is_empty() {
+            return Err(Error::Empty { file: self.file.path().to_path_buf() });
+        }
+        if !self.block.is_empty() {
+            self.finish_block(None)?;
+        }
+        self.meta.data_bytes = self.written_bytes() - HEADER_BYTES;
+        self.meta.blocks = self.index.len() as u64;
+        self.meta.created_ms = created_ms;
+        self.finish_bounds();
+        let sections = self.finish_sections()?;
+        self.flush()?;
+        self.file.sync_data()?;
+        debug_assert_eq!(sections.footer_at + FOOTER_BYTES, self.meta.file_bytes);
+        Ok(self.meta)
+    }
+
+    /// Filter, index, range tombstones, properties and footer.
+    fn finish_sections(&mut self) -> Result<Sections, Error> {
+        let mut image = std::mem::take(&mut self.image);
+        let filter_at = self.written_bytes();
+        if let Some(filter) = Filter::build(&self.hashes, self.options.filter_bits_per_key) {
+            image.clear();
+            filter.encode(&mut image);
+            self.put_section(&image)?;
+        }
+        let index_at = self.written_bytes();
+        image.clear();
+        self.index.encode(&mut image);
+        self.put_section(&image)?;
+
+        let tombstones_at = self.written_bytes();
+        if !self.tombstones.is_empty() {
+            image.clear();
+            tombstones::encode(&self.tombstones, &mut image);
+            self.put_section(&image)?;
+        }
+        let properties_at = self.written_bytes();
+        image.clear();
+        self.meta.encode(&mut image);
+        let footer_at = properties_at + (image.len() + BLOCK_TRAILER_BYTES) as u64;
+        self.meta.file_bytes = footer_at + FOOTER_BYTES;
+        // The properties hold the length of the file, which does not change theirs.
+        image.clear();
+        self.meta.encode(&mut image);
+        self.put_section(&image)?;
+
+        let sections = Sections { filter_at, index_at, tombstones_at, properties_at, footer_at };
+        self.buffer.extend_from_slice(Footer::new(self.meta.uid, &sections).as_bytes());
+        Ok(sections)
+    }
+
+    /// The hull of entries and range tombstones.
+    fn finish_bounds(&mut self) {
+        self.tombstones.sort_by(|a, b| a.span.start.cmp(&b.span.start).then_with(|| b.seqno.cmp(&a.seqno)));
+        self.meta.range_tombstones = self.tombstones.len() as u64;
+        let last_key = || UpperBound::Included(self.last_key.as_slice().into());
+        let mut upper = (self.meta.entries > 0).then(last_key);
+        for tombstone in &self.tombstones {
+            let end = tombstone.span.end.clone().map_or(UpperBound::Unbounded, UpperBound::Excluded);
+            upper = Some(match upper {
+                Some(upper) => upper.max(end),
+                None => end,
+            });
+        }
+        self.meta.upper = upper.unwrap_or(UpperBound::Unbounded);
+        if let Some(first) = self.tombstones.first()
+            && (self.meta.entries == 0 || first.span.start < self.meta.smallest)
+        {
+            self.meta.smallest = first.span.start.clone();
+        }
+    }
+
+    /// Where in the file the next byte goes.
+    const fn written_bytes(&self) -> u64 {
+        self.buffer_at + self.buffer.len() as u64
+    }
+
+    /// Appends the block under way, `next_key` being the user key that comes after it.
+    fn finish_block(&mut self, next_key: Option<&[u8]>) -> Result<(), Error> {
+        let offset = self.written_bytes();
+        let start = self.buffer.len();
+        let image_bytes;
+        let mut compression = self.options.compression;
+        if compression == Compression::None {
+            self.block.finish_into(&mut self.buffer);
+            image_bytes = self.buffer.len() - start;
+        } else {
+            self.image.clear();
+            self.block.finish_into(&mut self.image);
+            image_bytes = self.image.len();
+            if !compression.compress(&self.image, &mut self.buffer) {
+                compression = Compression::None;
+                self.buffer.extend_from_slice(&self.image);
+            }
+        }
+        seal_block(&mut self.buffer, start, self.meta.uid, offset, compression, image_bytes);
+        self.index.add(self.written_bytes(), &self.last_key, self.last_trailer.seqno(), next_key);
+        if self.index.estimated_bytes() > MAX_INDEX_BYTES {
+            let full = std::io::Error::from(std::io::ErrorKind::FileTooLarge);
+            return Err(lsm_vfs::IoError::new("extend the index of", self.file.path(), full).into());
+        }
+        self.flush_if_full()
+    }
+
+    /// Appends a section, uncompressed: filters and separators hardly shrink.
+    fn put_section(&mut self, image: &[u8]) -> Result<(), Error> {
+        let offset = self.written_bytes();
+        let start = self.buffer.len();
+        self.buffer.extend_from_slice(image);
+        seal_block(&mut self.buffer, start, self.meta.uid, offset, Compression::None, image.len());
+        self.flush_if_full()
+    }
+
+    fn flush_if_full(&mut self) -> Result<(), Error> {
+        if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        self.file.write_all_at(&self.buffer, self.buffer_at)?;
+        self.buffer_at += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,240 @@
+//! Tables against a sorted vector: whatever is written is found, in both directions,
+//! at every snapshot, under every layout, compression and reading option.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test whose set-up fails should stop there")]
+
+mod common;
+
+use common::{Entry, entry, model_get, sorted, table, value};
+use lsm_sstable::{Compression, ReadOptions, WriterOptions, key_hash};
+use lsm_types::{Cursor, InternalKey, RangeTombstone, SeqNo, Slice, UpperBound, ValueKind, VecCursor};
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+
+fn config(cases: u32) -> ProptestConfig {
+    let rng_seed = RngSeed::Fixed(common::seed());
+    ProptestConfig { cases, rng_seed, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+fn keys() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        // Few keys, so that one has many versions; keys that share prefixes; and any.
+        3 => (0_u8..12).prop_map(|i| vec![i]),
+        3 => (0_u32..200).prop_map(|i| format!("user/{i:06}").into_bytes()),
+        2 => prop::collection::vec(prop_oneof![Just(0_u8), Just(1), Just(0xff), any::<u8>()], 0..12),
+        1 => prop::collection::vec(any::<u8>(), 0..300),
+    ]
+}
+
+fn values() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        4 => Just(b"same length".to_vec()),
+        4 => prop::collection::vec(any::<u8>(), 0..40),
+        1 => (0..3000_usize).prop_map(|len| vec![7; len]),
+    ]
+}
+
+fn kinds() -> impl Strategy<Value = ValueKind> {
+    prop::sample::select(
+        ValueKind::ALL.into_iter().filter(|&kind| kind != ValueKind::RangeTombstone).collect::<Vec<_>>(),
+    )
+}
+
+fn entries() -> impl Strategy<Value = Vec<Entry>> {
+    let mixed = (keys(), 0..40_u64, kinds(), values()).prop_map(|(k, s, kind, v)| entry(k, s, kind, v));
+    let uniform =
+        (0_u64..5000, prop::collection::vec(any::<u8>(), 8)).prop_map(|(k, v)| value(k.to_be_bytes(), 0, v));
+    prop_oneof![
+        prop::collection::vec(mixed, 1..300).prop_map(sorted),
+        prop::collection::vec(uniform, 1..300).prop_map(sorted),
+    ]
+}
+
+fn writer_options() -> impl Strategy<Value = WriterOptions> {
+    let block_bytes = prop::sample::select(vec![0, 64, 256, 1024, 4096, 1 << 20]);
+    let compression = prop::sample::select(vec![Compression::None, Compression::Lz4]);
+    let bits = prop::sample::select(vec![0.0_f32, 0.3, 6.5, 10.0, 30.0]);
+    (block_bytes, compression, bits).prop_map(|(block_bytes, compression, filter_bits_per_key)| {
+        WriterOptions { block_bytes, compression, filter_bits_per_key }
+    })
+}
+
+fn read_options() -> impl Strategy<Value = ReadOptions> {
+    (any::<bool>(), prop::sample::select(vec![0, 100, 5000, 1 << 20]))
+        .prop_map(|(fill_cache, readahead_bytes)| ReadOptions { fill_cache, readahead_bytes })
+}
+
+#[derive(Clone, Debug)]
+enum Move {
+    First,
+    Last,
+    Seek(Vec<u8>, SeqNo),
+    SeekForPrev(Vec<u8>, SeqNo),
+    /// To an entry that exists, by its number.
+    SeekTo(usize),
+    Next(u8),
+    Prev(u8),
+}
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let one = prop_oneof![
+        1 => Just(Move::First),
+        1 => Just(Move::Last),
+        2 => (keys(), 0..45_u64).prop_map(|(key, seqno)| Move::Seek(key, seqno)),
+        2 => (keys(), 0..45_u64).prop_map(|(key, seqno)| Move::SeekForPrev(key, seqno)),
+        2 => any::<usize>().prop_map(Move::SeekTo),
+        4 => (1..60_u8).prop_map(Move::Next),
+        4 => (1..60_u8).prop_map(Move::Prev),
+    ];
+    prop::collection::vec(one, 1..40)
+}
+
+fn apply<C: Cursor>(cursor: &mut C, step: &Move, entries: &[Entry]) -> Result<(), C::Error> {
+    match step {
+        Move::First => cursor.seek_to_first(),
+        Move::Last => cursor.seek_to_last(),
+        Move::Seek(key, seqno) => cursor.seek(InternalKey::new(key, *seqno, ValueKind::Value)),
+        Move::SeekForPrev(key, seqno) => {
+            cursor.seek_for_prev(InternalKey::new(key, *seqno, ValueKind::Value))
+        }
+        Move::SeekTo(index) => cursor.seek(entries[index % entries.len()].0.as_borrowed()),
+        Move::Next(_) => cursor.next(),
+        Move::Prev(_) => cursor.prev(),
+    }
+}
+
+fn position<C: Cursor>(cursor: &C) -> Option<(Vec<u8>, SeqNo, ValueKind, Vec<u8>)> {
+    let key = cursor.key();
+    cursor.valid().then(|| (key.user_key.to_vec(), key.seqno(), key.kind(), cursor.value().to_vec()))
+}
+
+proptest! {
+    #![proptest_config(config(200))]
+
+    #[test]
+    fn a_get_finds_the_newest_visible_version(
+        entries in entries(),
+        options in writer_options(),
+        cache_bytes in prop::sample::select(vec![0_u64, 10_000, 1 << 20]),
+        probes in prop::collection::vec((keys(), 0..45_u64), 0..30),
+    ) {
+        let table = table(&entries, &[], &options, cache_bytes);
+        let own = entries.iter().map(|(key, _)| (key.user_key.to_vec(), key.seqno() + 1));
+        let infinite = entries.iter().map(|(key, _)| (key.user_key.to_vec(), SeqNo::MAX));
+        for (key, snapshot) in own.chain(infinite).chain(probes) {
+            let expected = model_get(&entries, &key, snapshot);
+            let found = table.get(&key, key_hash(&key), snapshot).unwrap();
+            prop_assert_eq!(
+                found.map(|found| (found.seqno, found.kind, found.value)),
+                expected.map(|(k, v)| (k.seqno(), k.kind(), v.clone())),
+                "key {:?} at {}", key, snapshot,
+            );
+        }
+        let report = table.verify().unwrap();
+        prop_assert_eq!(report.entries, entries.len() as u64);
+    }
+
+    #[test]
+    fn a_cursor_moves_as_one_over_a_vector_does(
+        entries in entries(),
+        options in writer_options(),
+        reading in read_options(),
+        cache_bytes in prop::sample::select(vec![0_u64, 10_000, 1 << 20]),
+        moves in moves(),
+    ) {
+        let table = table(&entries, &[], &options, cache_bytes);
+        let mut cursor = table.cursor(reading);
+        let mut model = VecCursor::new(entries.clone());
+        prop_assert!(!cursor.valid());
+        for step in &moves {
+            let times = match step {
+                Move::Next(times) | Move::Prev(times) => *times,
+                _ => 1,
+            };
+            for _ in 0..times {
+                apply(&mut cursor, step, &entries).unwrap();
+                apply(&mut model, step, &entries).unwrap();
+                prop_assert_eq!(position(&cursor), position(&model), "after {:?}", step);
+                if cursor.valid() {
+                    prop_assert_eq!(cursor.key_slice(), model.key_slice());
+                    prop_assert_eq!(cursor.value_slice(), model.value_slice());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_meta_tells_what_was_added(
+        entries in entries(),
+        spans in prop::collection::vec((keys(), prop::option::of(keys()), 0..50_u64), 0..6),
+        options in writer_options(),
+    ) {
+        let tombstones: Vec<_> = spans
+            .into_iter()
+            .map(|(start, end, seqno)| RangeTombstone {
+                span: lsm_types::KeySpan { start: start.into(), end: end.map(Slice::from) },
+                seqno,
+            })
+            .filter(|tombstone| !tombstone.span.is_empty())
+            .collect();
+        let table = table(&entries, &tombstones, &options, 0);
+        let meta = table.meta();
+        let seqnos = || entries.iter().map(|(k, _)| k.seqno()).chain(tombstones.iter().map(|t| t.seqno));
+        prop_assert_eq!(meta.lowest_seqno, seqnos().min().unwrap());
+        prop_assert_eq!(meta.highest_seqno, seqnos().max().unwrap());
+        prop_assert_eq!(meta.entries, entries.len() as u64);
+        let mut user_keys: Vec<_> = entries.iter().map(|(k, _)| k.user_key.clone()).collect();
+        user_keys.dedup();
+        prop_assert_eq!(meta.user_keys, user_keys.len() as u64);
+        let smallest = user_keys.iter().chain(tombstones.iter().map(|t| &t.span.start)).min();
+        prop_assert_eq!(Some(&meta.smallest), smallest);
+        let mut upper = UpperBound::Included(user_keys.last().unwrap().clone());
+        for tombstone in &tombstones {
+            upper = upper.max(tombstone.span.end.clone().map_or(UpperBound::Unbounded, UpperBound::Excluded));
+        }
+        prop_assert_eq!(&meta.upper, &upper);
+        let set = lsm_types::RangeTombstoneSet::new(tombstones.iter().cloned());
+        prop_assert_eq!(table.range_tombstones(), &set);
+        table.verify().unwrap();
+        let mut encoded = Vec::new();
+        meta.encode(&mut encoded);
+        let decoded = lsm_sstable::TableMeta::decode(&mut encoded.as_slice());
+        prop_assert_eq!(decoded.as_ref(), Some(meta));
+    }
+}
+
+#[test]
+fn a_key_with_thousands_of_versions_is_found_at_each_of_them() {
+    let mut entries: Vec<_> = (0..4000).map(|seqno| value("hot", seqno * 2, seqno.to_le_bytes())).collect();
+    entries.push(value("a", 1, ""));
+    entries.push(value("z", 1, ""));
+    let entries = sorted(entries);
+    let table =
+        table(&entries, &[], &WriterOptions { block_bytes: 512, ..WriterOptions::default() }, 1 << 20);
+    assert!(table.meta().blocks > 50);
+    table.verify().unwrap();
+    for seqno in 0..8000 {
+        let found = table.get(b"hot", key_hash(b"hot"), seqno + 1).unwrap().unwrap();
+        assert_eq!(found.seqno, seqno / 2 * 2);
+    }
+    let stats_before = table.get(b"hot", key_hash(b"hot"), 0).unwrap();
+    assert_eq!(stats_before, None, "snapshot 0 sees nothing");
+}
+
+#[test]
+fn huge_and_empty_values_live_side_by_side() {
+    let entries = sorted(vec![
+        value("", 5, ""),
+        value("a", 5, vec![1; 3 << 20]),
+        value("b", 5, ""),
+        value(vec![b'k'; lsm_types::MAX_KEY_BYTES], 5, "v"),
+    ]);
+    for compression in [Compression::None, Compression::Lz4] {
+        let options = WriterOptions { compression, ..WriterOptions::default() };
+        let table = table(&entries, &[], &options, 1 << 20);
+        for (key, value) in &entries {
+            let found = table.get(&key.user_key, key_hash(&key.user_key), 6).unwrap().unwrap();
+            assert_eq!(&found.value, value);
+        }
+        table.verify().unwrap();
+    }
+}

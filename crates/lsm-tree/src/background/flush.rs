@@ -1,0 +1,148 @@
+//! Flushing: the sealed memtables of a keyspace become one run of level 0.
+
+use crate::background::schedule::Work;
+use crate::core::{Core, Counters};
+use crate::engine::Engine;
+use crate::store::{Outputs, Store};
+use crate::view::{self, Step};
+use crate::{Error, Result};
+use lsm_compaction::{GcRules, GcStream, OlderTables, OutputOptions, write_tables};
+use lsm_log::LogPosition;
+use lsm_merge::MergeCursor;
+use lsm_sync::atomic::{AtomicU32, Ordering};
+use lsm_types::{RangeTombstoneSet, SeqNo};
+use lsm_version::{Change, Edit, Needed, Placement, SealedMemtable, TableHandle};
+use std::sync::Arc;
+
+/// How often failed work is tried again before the database turns read-only.
+const MAX_RETRIES: u32 = 5;
+/// Pause before the first retry; doubles each time, up to about a second.
+const FIRST_PAUSE_NS: u64 = 10_000_000;
+
+/// Writes `sealed` (newest first) into tables, leaving out what `needed` does not
+/// see. The caller holds the flush lock.
+pub(crate) fn write_memtables(
+    store: &Store,
+    core: &Core,
+    sealed: &[SealedMemtable],
+    needed: &Needed,
+    is_cancelled: &dyn Fn() -> bool,
+) -> Result<Vec<Arc<TableHandle>>> {
+    let view = core.history.latest();
+    let cursors = sealed.iter().map(|sealed| sealed.memtable.cursor()).collect();
+    let tombstones =
+        RangeTombstoneSet::new(sealed.iter().flat_map(|sealed| sealed.memtable.range_tombstone_list()));
+    let rules = GcRules::new(needed, store.env.clock.unix_ms());
+    let older = OlderTables::all(&view.tables);
+    let mut stream = GcStream::new(MergeCursor::new(cursors), tombstones, &rules, older);
+    let mut outputs = Outputs::new(store, core.options.writer(false));
+    let options = OutputOptions::new(core.options.table_bytes, store.env.clock.unix_ms());
+    let tables = write_tables(&mut stream, &mut outputs, &options, is_cancelled)?;
+    outputs.finish(tables)
+}
+
+/// Where the tables of a flush go.
+pub(crate) fn flush_placement(tables: &[Arc<TableHandle>]) -> Placement {
+    // File numbers grow, so the first table's number makes the newest run.
+    Placement { level: 0, run: tables.first().map_or(0, |table| table.number()) }
+}
+
+impl Engine {
+    /// Flushes the sealed memtables of `core`, if there are any.
+    pub(crate) fn flush(&self, core: &Arc<Core>) -> Result<()> {
+        let _one_flush_at_a_time = core.flush_lock.lock();
+        if core.is_dropped() {
+            return Ok(());
+        }
+        self.store.check_usable()?;
+        let view = core.history.latest();
+        let Some(newest) = view.sealed.first() else { return Ok(()) };
+        let (rotation, through) = (newest.rotation, newest.sealed_at);
+        let needed = self.snapshots.needed(&self.clock);
+        let is_cancelled = || self.scheduler.is_closing() || core.is_dropped();
+        let tables = write_memtables(&self.store, core, &view.sealed, &needed, &is_cancelled)?;
+        // Else power loss could keep half of a batch that spans two keyspaces: the
+        // half that is in these tables.
+        self.sync_log(LogPosition(newest.log_end))?;
+        let bytes: u64 = tables.iter().map(|table| table.size_bytes()).sum();
+        self.install_flush(core, tables, needed, rotation, through, newest.log_end)?;
+        Counters::add(&core.counters.flushed_bytes, bytes);
+        Counters::add(&core.counters.flushes, 1);
+        self.refresh_pressure(core);
+        self.compact_soon(core);
+        self.release_log()
+    }
+
+    fn install_flush(
+        &self,
+        core: &Arc<Core>,
+        tables: Vec<Arc<TableHandle>>,
+        needed: Needed,
+        rotation: u64,
+        through: SeqNo,
+        durable_through: u64,
+    ) -> Result<()> {
+        let placement = flush_placement(&tables);
+        let published = needed.published;
+        let numbers: Vec<_> = tables.iter().map(Arc::clone).collect();
+        let change = Change {
+            added: tables.into_iter().map(|table| (placement, table)).collect(),
+            needed: Some(needed),
+            flushed_through: Some(through),
+            ..Change::default()
+        };
+        let more_edits = vec![
+            Edit::Log { first_segment: 0, durable_through },
+            Edit::Counters { next_file: 0, next_seqno: through, next_keyspace: 0 },
+        ];
+        let step = Step::Tables { change, flushed_rotation: rotation, more_edits };
+        let installed = view::install(&self.store, core, step, published, || self.snapshots.live());
+        if installed.is_err() {
+            discard(&self.store, &numbers);
+        }
+        installed
+    }
+
+    /// Runs a flush as a background job.
+    pub(crate) fn run_flush(&self, core: &Arc<Core>) {
+        match self.flush(core) {
+            Ok(()) => {
+                core.flush_retry.reset();
+                self.clear_trouble();
+            }
+            Err(error) => self.retry(core, &core.flush_retry, error, Work::Flush(core.id)),
+        }
+    }
+}
+
+/// Counts the attempts of one kind of background work.
+#[derive(Debug, Default)]
+pub(crate) struct Retry {
+    /// Attempts that failed since the last success. Relaxed: only a bound.
+    failed: AtomicU32,
+}
+
+impl Retry {
+    /// An attempt failed with `error`: how long to pause before the next one, or
+    /// `None` when there is to be none. A full disk is waited for without a bound.
+    pub(crate) fn pause_ns(&self, error: &Error) -> Option<u64> {
+        let failed = self.failed.fetch_add(1, Ordering::Relaxed);
+        let may_pass = error.is_disk_full() || (matches!(error, Error::Io(_)) && failed < MAX_RETRIES);
+        may_pass.then_some(FIRST_PAUSE_NS << failed.min(7))
+    }
+
+    /// An attempt succeeded.
+    pub(crate) fn reset(&self) {
+        self.failed.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Files of tables that were written but are in no version: they go with their
+/// handles. After a failed manifest nothing is deleted, since it may name them.
+pub(crate) fn discard(store: &Store, tables: &[Arc<TableHandle>]) {
+    if store.failure().is_none() {
+        for table in tables {
+            table.mark_obsolete();
+        }
+    }
+}

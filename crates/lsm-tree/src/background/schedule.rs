@@ -1,0 +1,294 @@
+//! [`Scheduler`]: the queue of background jobs, the threads that run them, and every
+//! wait for them. In deterministic execution there are no threads: whoever waits
+//! runs the jobs itself, in an order chosen by a seed.
+
+use crate::options::Execution;
+use lsm_sync::atomic::{AtomicBool, Ordering};
+use lsm_sync::thread::JoinHandle;
+use lsm_sync::{Condvar, Mutex};
+use lsm_types::batch::KeyspaceId;
+use lsm_vfs::SplitMix64;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// What the scheduler asks of a job.
+pub(crate) trait Job: Clone + PartialEq + Send + std::fmt::Debug + 'static {
+    /// Whether the job may take long; at least one thread is kept free of such jobs.
+    fn is_long(&self) -> bool;
+}
+
+/// The jobs of a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// Write the sealed memtables of a keyspace into tables.
+    Flush(KeyspaceId),
+    /// Make one step towards the shape that the keyspace's strategy wants.
+    Compact(KeyspaceId),
+    /// Make the file of the next log segment.
+    PrepareLog,
+    /// Drop what closed snapshots and iterators no longer need.
+    Sweep,
+}
+
+impl Job for Work {
+    fn is_long(&self) -> bool {
+        matches!(self, Self::Compact(_))
+    }
+}
+
+/// The queue and its threads. `Send + Sync`.
+#[derive(Debug)]
+pub(crate) struct Scheduler<J> {
+    /// Guards the queue. Conditions of `wait_until` are evaluated under it: they may
+    /// load atomics and take a history's lock, nothing that waits.
+    queue: Mutex<Queue<J>>,
+    /// Signalled when there may be something to run; its waiters are the threads.
+    work: Condvar,
+    /// Signalled when a job ended; its waiters are in `wait_until`.
+    ended: Condvar,
+    execution: Execution,
+    /// Read by running jobs, so that they end early.
+    is_closing: AtomicBool,
+    /// The threads, until `close` takes them. Held by `start` and `close` alone.
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+#[derive(Debug)]
+struct Queue<J> {
+    short: VecDeque<J>,
+    long: VecDeque<J>,
+    /// Jobs to queue later, with the monotonic time in nanoseconds.
+    delayed: Vec<(u64, J)>,
+    running: usize,
+    running_long: usize,
+    is_closing: bool,
+    random: SplitMix64,
+}
+
+impl<J: Job> Queue<J> {
+    fn push(&mut self, job: J) {
+        let queue = if job.is_long() { &mut self.long } else { &mut self.short };
+        if !queue.contains(&job) {
+            queue.push_back(job);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.short.is_empty() && self.long.is_empty() && self.running == 0 && self.delayed.is_empty()
+    }
+
+    /// Moves delayed jobs whose time has come; the nanoseconds to the next one.
+    fn wake_delayed(&mut self, now_ns: u64) -> Option<u64> {
+        let (due, later): (Vec<_>, Vec<_>) = self.delayed.drain(..).partition(|(at, _)| *at <= now_ns);
+        self.delayed = later;
+        for (_, job) in due {
+            self.push(job);
+        }
+        self.delayed.iter().map(|(at, _)| at.saturating_sub(now_ns)).min()
+    }
+
+    /// Takes the next job that may run while `long_limit` long ones may.
+    fn take(&mut self, long_limit: usize) -> Option<J> {
+        let job = match self.short.pop_front() {
+            Some(job) => job,
+            None if self.running_long < long_limit => self.long.pop_front()?,
+            None => return None,
+        };
+        self.running += 1;
+        self.running_long += usize::from(job.is_long());
+        Some(job)
+    }
+
+    /// Takes any job, as the seed will have it.
+    fn take_any(&mut self) -> Option<J> {
+        let count = self.short.len() + self.long.len();
+        let index = (self.random.next_u64() % (count.max(1) as u64)) as usize;
+        let job = match index.checked_sub(self.short.len()) {
+            None => self.short.remove(index),
+            Some(index) => self.long.remove(index),
+        }?;
+        self.running += 1;
+        self.running_long += usize::from(job.is_long());
+        Some(job)
+    }
+}
+
+impl<J: Job> Scheduler<J> {
+    pub(crate) fn new(execution: Execution) -> Self {
+        let seed = match execution {
+            Execution::Threads(_) => 0,
+            Execution::Deterministic { seed } => seed,
+        };
+        let queue = Queue {
+            short: VecDeque::new(),
+            long: VecDeque::new(),
+            delayed: Vec::new(),
+            running: 0,
+            running_long: 0,
+            is_closing: false,
+            random: SplitMix64::new(seed),
+        };
+        Self {
+            queue: Mutex::new(queue),
+            work: Condvar::new(),
+            ended: Condvar::new(),
+            execution,
+            is_closing: AtomicBool::new(false),
+            threads: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Starts the threads; each calls `body`, which is to call
+    /// [`run_until_closed`](Self::run_until_closed).
+    pub(crate) fn start<F>(&self, mut body: impl FnMut() -> F) -> std::io::Result<()>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        let Execution::Threads(count) = self.execution else { return Ok(()) };
+        let mut threads = self.threads.lock();
+        for index in 0..count.max(2) {
+            threads.push(lsm_sync::thread::spawn_named(format!("lsm-background-{index}"), body())?);
+        }
+        Ok(())
+    }
+
+    /// A thread's life: runs jobs until [`close`](Self::close).
+    pub(crate) fn run_until_closed(&self, now_ns: impl Fn() -> u64, run: impl Fn(J)) {
+        let Execution::Threads(count) = self.execution else { return };
+        let long_limit = count.max(2) - 1;
+        let mut queue = self.queue.lock();
+        while !queue.is_closing {
+            let next_delayed_ns = queue.wake_delayed(now_ns());
+            if let Some(job) = queue.take(long_limit) {
+                drop(queue);
+                run(job.clone());
+                queue = self.queue.lock();
+                self.finish(&mut queue, &job);
+            } else if let Some(wait_ns) = next_delayed_ns {
+                self.work.wait_for(&mut queue, Duration::from_nanos(wait_ns.max(1_000_000)));
+            } else {
+                self.work.wait(&mut queue);
+            }
+        }
+    }
+
+    fn finish(&self, queue: &mut Queue<J>, job: &J) {
+        queue.running -= 1;
+        queue.running_long -= usize::from(job.is_long());
+        self.ended.notify_all();
+        if !queue.short.is_empty() || !queue.long.is_empty() {
+            self.work.notify_one();
+        }
+    }
+
+    /// Queues `job`, unless an equal one waits already.
+    pub(crate) fn submit(&self, job: J) {
+        let mut queue = self.queue.lock();
+        if !queue.is_closing {
+            queue.push(job);
+            self.work.notify_one();
+        }
+    }
+
+    /// Queues `job` at the monotonic time `at_ns`; at once in deterministic
+    /// execution, where no time passes by itself.
+    pub(crate) fn submit_at(&self, at_ns: u64, job: J) {
+        if matches!(self.execution, Execution::Deterministic { .. }) {
+            return self.submit(job);
+        }
+        let mut queue = self.queue.lock();
+        if !queue.is_closing && !queue.delayed.iter().any(|(_, waiting)| *waiting == job) {
+            queue.delayed.push((at_ns, job));
+            self.work.notify_one();
+        }
+    }
+
+    /// Blocks until `condition`, which is asked again after each job, holds. False
+    /// when the scheduler closed first, or when nothing is left that could make it
+    /// true (deterministic execution).
+    pub(crate) fn wait_until(&self, condition: impl Fn() -> bool, run: impl Fn(J)) -> bool {
+        self.wait(|_| condition(), run)
+    }
+
+    /// Blocks until nothing is queued or running. False when closed first.
+    pub(crate) fn wait_idle(&self, run: impl Fn(J)) -> bool {
+        self.wait(Queue::is_empty, run)
+    }
+
+    fn wait(&self, holds: impl Fn(&Queue<J>) -> bool, run: impl Fn(J)) -> bool {
+        let mut queue = self.queue.lock();
+        loop {
+            if holds(&queue) {
+                return true;
+            }
+            if queue.is_closing {
+                return false;
+            }
+            match self.execution {
+                Execution::Threads(_) => self.ended.wait(&mut queue),
+                Execution::Deterministic { .. } => {
+                    let Some(job) = queue.take_any() else { return false };
+                    drop(queue);
+                    run(job.clone());
+                    queue = self.queue.lock();
+                    self.finish(&mut queue, &job);
+                }
+            }
+        }
+    }
+
+    /// In deterministic execution, sometimes runs one job, as the seed will have it:
+    /// called where other threads could come between.
+    pub(crate) fn interleave(&self, run: impl Fn(J)) {
+        if !matches!(self.execution, Execution::Deterministic { .. }) {
+            return;
+        }
+        let mut queue = self.queue.lock();
+        if queue.is_closing || queue.random.next_u64() % 4 != 0 {
+            return;
+        }
+        if let Some(job) = queue.take_any() {
+            drop(queue);
+            run(job.clone());
+            let mut queue = self.queue.lock();
+            self.finish(&mut queue, &job);
+        }
+    }
+
+    /// Wakes those in `wait_until`, because something other than a job changed what
+    /// they wait for.
+    pub(crate) fn wake_waiters(&self) {
+        let _queue = self.queue.lock();
+        self.ended.notify_all();
+    }
+
+    /// Whether running jobs should end early.
+    pub(crate) fn is_closing(&self) -> bool {
+        // Relaxed: a hint; what orders the end is the queue's lock and the join.
+        self.is_closing.load(Ordering::Relaxed)
+    }
+
+    /// Drops what is queued, lets running jobs end and joins the threads.
+    pub(crate) fn close(&self) {
+        self.is_closing.store(true, Ordering::Relaxed);
+        let mut queue = self.queue.lock();
+        queue.is_closing = true;
+        queue.short.clear();
+        queue.long.clear();
+        queue.delayed.clear();
+        self.work.notify_all();
+        self.ended.notify_all();
+        drop(queue);
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for thread in threads {
+            // A job that panicked has told so on stderr; there is nobody to tell more.
+            let _panicked = thread.join();
+        }
+    }
+
+    /// Jobs that wait, and jobs that run.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let queue = self.queue.lock();
+        (queue.short.len() + queue.long.len() + queue.delayed.len(), queue.running)
+    }
+}

@@ -1,0 +1,72 @@
+//! Sweeping: old versions that no snapshot maps to, table files whose last reader
+//! is gone, and log segments whose records are all in tables.
+
+use crate::Result;
+use crate::background::schedule::Work;
+use crate::engine::Engine;
+use lsm_version::Edit;
+
+impl Engine {
+    /// One sweep.
+    pub(crate) fn sweep(&self) {
+        let live = self.snapshots.live();
+        for core in self.all_cores() {
+            core.history.collect(&live);
+        }
+        self.store.sweep();
+    }
+
+    /// Makes the next log segment's file, so that no commit has to.
+    pub(crate) fn prepare_log(&self) {
+        if let Err(error) = self.log_preparer.prepare() {
+            tracing::debug!(%error, "the next log segment will be made by a commit");
+        }
+    }
+
+    /// A snapshot closed: what only it needed may go.
+    pub(crate) fn snapshot_closed(&self) {
+        if self.all_cores().iter().any(|core| core.history.len() > 1) {
+            self.scheduler.submit(Work::Sweep);
+        }
+    }
+
+    /// Removes the log segments whose records are all in tables. The manifest
+    /// forgets them first: a segment that it names and that is missing is damage.
+    pub(crate) fn release_log(&self) -> Result<()> {
+        let _only_one_removes = self.store.log_removal.lock();
+        let (has_freed, first_segment, next_seqno) = {
+            let mut state = self.commit.lock();
+            let oldest = state
+                .active
+                .values()
+                .filter_map(|active| active.core.history.latest().oldest_unflushed())
+                .min()
+                .unwrap_or(state.next_seqno);
+            let full_before = state.full_segments.len();
+            while state.full_segments.pop_front_if(|(_, end)| *end <= oldest).is_some() {}
+            let has_freed = state.full_segments.len() < full_before;
+            let first_needed =
+                state.full_segments.front().map_or(state.log.current_segment().number, |(n, _)| *n);
+            (has_freed, first_needed, state.next_seqno)
+        };
+        if !has_freed {
+            return Ok(());
+        }
+        // A keyspace can also run empty because it was dropped, so the log may hold
+        // the newest numbers: they must not be given out again.
+        // Or a power cut after the removal could leave no segment at all.
+        self.log_sync.sync_begun().map_err(|error| self.store.fail(error.into()))?;
+        let durable_through = self.log_sync.synced_through().0;
+        self.store.with_manifest(|manifest| {
+            let counters = Edit::Counters { next_file: 0, next_seqno, next_keyspace: 0 };
+            self.store.commit_edits(manifest, vec![Edit::Log { first_segment, durable_through }, counters])
+        })?;
+        let released = self.commit.lock().log.release_below(first_segment);
+        if let Err(error) =
+            lsm_log::remove_segments(self.store.env.fs.as_ref(), &self.store.directory, &released)
+        {
+            tracing::warn!(%error, "log segments that are not needed stay until the next open");
+        }
+        Ok(())
+    }
+}

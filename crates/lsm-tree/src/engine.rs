@@ -1,0 +1,249 @@
+//! [`Engine`]: an open database below its handles: the commit lock, the published
+//! bound, the snapshots, the keyspaces and the background work on them.
+
+use crate::background::schedule::{Scheduler, Work};
+use crate::core::Core;
+use crate::open::RecoveryReport;
+use crate::read::{Owner, View};
+use crate::store::Store;
+use crate::write::commit::CommitState;
+use crate::{Error, Result};
+use lsm_log::{GroupSync, SegmentPreparer};
+use lsm_sync::{Mutex, RwLock};
+use lsm_types::SeqNo;
+use lsm_types::batch::KeyspaceId;
+use lsm_version::{Readable, SeqnoClock, SnapshotRegistry};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+
+/// An open database. Shared by the handles of applications and by the threads.
+///
+/// Lock order: flush lock, manifest, commit lock, keyspaces, snapshot registry,
+/// history. The scheduler's lock is taken under none of them, and its conditions
+/// take histories only.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) store: Store,
+    pub(crate) clock: SeqnoClock,
+    pub(crate) snapshots: SnapshotRegistry,
+    /// See [`CommitState`] for what it protects and what may be held under it.
+    pub(crate) commit: Mutex<CommitState>,
+    pub(crate) log_sync: Arc<GroupSync>,
+    pub(crate) log_preparer: SegmentPreparer,
+    /// Guards the maps alone.
+    pub(crate) keyspaces: RwLock<Keyspaces>,
+    pub(crate) scheduler: Scheduler<Work>,
+    pub(crate) recovery: RecoveryReport,
+    /// The last failure of background work that is being retried. Guards itself.
+    trouble: Mutex<Option<Error>>,
+}
+
+/// The keyspaces that exist, and those that were dropped and are still read.
+#[derive(Debug, Default)]
+pub(crate) struct Keyspaces {
+    pub(crate) by_name: BTreeMap<String, Arc<Core>>,
+    pub(crate) dropped: Vec<Weak<Core>>,
+}
+
+impl Engine {
+    pub(crate) fn new(
+        store: Store,
+        commit: CommitState,
+        cores: Vec<Arc<Core>>,
+        recovery: RecoveryReport,
+    ) -> Self {
+        let scheduler = Scheduler::new(store.options.advanced.execution);
+        let by_name = cores.into_iter().map(|core| (core.name.clone(), core)).collect();
+        Self {
+            clock: SeqnoClock::starting_at(commit.next_seqno),
+            snapshots: SnapshotRegistry::new(),
+            log_sync: Arc::clone(commit.log.group_sync()),
+            log_preparer: commit.log.preparer(),
+            store,
+            commit: Mutex::new(commit),
+            keyspaces: RwLock::new(Keyspaces { by_name, dropped: Vec::new() }),
+            scheduler,
+            recovery,
+            trouble: Mutex::new(None),
+        }
+    }
+
+    /// Starts the threads and queues what recovery left to do.
+    pub(crate) fn start(self: &Arc<Self>) -> Result<()> {
+        let engine = Arc::downgrade(self);
+        self.store.graveyard.on_burial(Box::new(move || {
+            if let Some(engine) = engine.upgrade() {
+                engine.scheduler.submit(Work::Sweep);
+            }
+        }));
+        let started = self.scheduler.start(|| {
+            let engine = Arc::clone(self);
+            move || {
+                let now_ns = || engine.store.env.clock.monotonic_ns();
+                engine.scheduler.run_until_closed(now_ns, |work| engine.run(work));
+            }
+        });
+        started.map_err(|source| {
+            Error::from(lsm_vfs::IoError::new("start a thread for", &self.store.directory, source))
+        })?;
+        self.flush_soon();
+        for core in self.cores() {
+            self.refresh_pressure(&core);
+            self.compact_soon(&core);
+        }
+        if !self.store.graveyard.is_empty() {
+            self.scheduler.submit(Work::Sweep);
+        }
+        Ok(())
+    }
+
+    /// Runs one background job.
+    pub(crate) fn run(&self, work: Work) {
+        match work {
+            Work::Flush(id) => {
+                if let Some(core) = self.core(id) {
+                    self.run_flush(&core);
+                }
+            }
+            Work::Compact(id) => {
+                if let Some(core) = self.core(id) {
+                    self.run_compaction(&core);
+                }
+            }
+            Work::PrepareLog => self.prepare_log(),
+            Work::Sweep => self.sweep(),
+        }
+    }
+
+    /// Blocks until `condition` holds; see [`Scheduler::wait_until`].
+    pub(crate) fn wait_until(&self, condition: impl Fn() -> bool) -> bool {
+        self.scheduler.wait_until(condition, |work| self.run(work))
+    }
+
+    /// Lets other work come between, in deterministic execution.
+    pub(crate) fn interleave(&self) {
+        self.scheduler.interleave(|work| self.run(work));
+    }
+
+    /// Every keyspace that exists.
+    pub(crate) fn cores(&self) -> Vec<Arc<Core>> {
+        self.keyspaces.read().by_name.values().map(Arc::clone).collect()
+    }
+
+    /// Every keyspace that exists or is still read.
+    pub(crate) fn all_cores(&self) -> Vec<Arc<Core>> {
+        let keyspaces = self.keyspaces.read();
+        let dropped = keyspaces.dropped.iter().filter_map(Weak::upgrade);
+        keyspaces.by_name.values().map(Arc::clone).chain(dropped).collect()
+    }
+
+    fn core(&self, id: KeyspaceId) -> Option<Arc<Core>> {
+        self.keyspaces.read().by_name.values().find(|core| core.id == id).map(Arc::clone)
+    }
+
+    /// Remembers a failure that is being retried, for the stats.
+    pub(crate) fn note_trouble(&self, error: &Error) {
+        *self.trouble.lock() = Some(error.clone());
+    }
+
+    /// Forgets it, since the retry succeeded.
+    pub(crate) fn clear_trouble(&self) {
+        *self.trouble.lock() = None;
+    }
+
+    /// The failure that is being retried.
+    pub(crate) fn trouble(&self) -> Option<Error> {
+        self.trouble.lock().clone()
+    }
+
+    /// What a plain read of `core` looks at: the published bound first, the newest
+    /// version second. The other way round, a flush between the two could drop what
+    /// the bound needs; and when the version is too new for the bound, both are
+    /// taken afresh.
+    pub(crate) fn latest_view(
+        &self,
+        core: &Core,
+    ) -> Result<(lsm_sync::Arc<lsm_version::SuperVersion>, SeqNo)> {
+        self.store.check_open()?;
+        loop {
+            if core.is_dropped() {
+                return Err(Error::invalid(format!("the keyspace {:?} was dropped", core.name)));
+            }
+            let snapshot = self.clock.published();
+            let version = core.history.latest();
+            if version.is_exact_for(snapshot) {
+                return Ok((version, snapshot));
+            }
+        }
+    }
+
+    /// What a read of `core` at an open snapshot looks at.
+    pub(crate) fn snapshot_view(
+        &self,
+        core: &Core,
+        snapshot: SeqNo,
+    ) -> Result<lsm_sync::Arc<lsm_version::SuperVersion>> {
+        self.store.check_open()?;
+        core.history.version_for_snapshot(snapshot).ok_or_else(|| match core.is_dropped() {
+            true => Error::invalid(format!("the keyspace {:?} was dropped", core.name)),
+            false => Error::SnapshotTooOld { seqno: snapshot },
+        })
+    }
+
+    /// Ends everything: nothing is accepted any more, running jobs end, the log and
+    /// the manifest get their final marks, the directory is unlocked.
+    pub(crate) fn close(&self) -> Result<()> {
+        if !self.store.close() {
+            return Ok(());
+        }
+        self.scheduler.wake_waiters();
+        self.scheduler.close();
+        let marked = if self.store.failure().is_none() {
+            let log = self.commit.lock().log.finish().map_err(Error::from);
+            log.and(self.store.with_manifest(|manifest| manifest.close().map_err(Error::from)))
+        } else {
+            Ok(())
+        };
+        self.store.sweep();
+        self.store.unlock();
+        marked
+    }
+}
+
+/// What the handles of applications share. The engine closes when the last one goes;
+/// background threads hold the engine, never this.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    pub(crate) engine: Arc<Engine>,
+}
+
+impl Handle {
+    /// The view for an iterator over the newest state.
+    pub(crate) fn latest_view(self: &Arc<Self>, core: &Core) -> Result<View> {
+        let (version, snapshot) = self.engine.latest_view(core)?;
+        Ok(self.view(version, snapshot))
+    }
+
+    pub(crate) fn view(
+        self: &Arc<Self>,
+        version: lsm_sync::Arc<lsm_version::SuperVersion>,
+        snapshot: SeqNo,
+    ) -> View {
+        let now_ms = self.engine.store.env.clock.unix_ms();
+        View { version, snapshot, now_ms, owner: Arc::clone(self) as Arc<dyn Owner> }
+    }
+}
+
+impl Owner for Handle {
+    fn store(&self) -> &Store {
+        &self.engine.store
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if let Err(error) = self.engine.close() {
+            tracing::error!(%error, "closing a database failed; recovery will find what was acknowledged");
+        }
+    }
+}

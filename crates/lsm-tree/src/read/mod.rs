@@ -1,0 +1,36 @@
+//! Reading: one key ([`point`]), many keys ([`scan`]), and the view both start from.
+
+pub(crate) mod point;
+pub(crate) mod scan;
+
+use crate::store::Store;
+use crate::{Error, Result};
+use lsm_sync::Arc;
+use lsm_types::SeqNo;
+use lsm_version::SuperVersion;
+
+/// Keeps the store open while somebody reads.
+pub(crate) trait Owner: Send + Sync + std::fmt::Debug {
+    /// The store below.
+    fn store(&self) -> &Store;
+}
+
+/// What one read looks at: a super version, exact for the snapshot. `Send + Sync`.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    pub(crate) version: Arc<SuperVersion>,
+    pub(crate) snapshot: SeqNo,
+    pub(crate) now_ms: u64,
+    pub(crate) owner: std::sync::Arc<dyn Owner>,
+}
+
+impl View {
+    pub(crate) fn check_open(&self) -> Result<()> {
+        self.owner.store().check_open()
+    }
+}
+
+/// Turns the kinds that nothing writes yet into an error instead of a wrong answer.
+pub(crate) fn unsupported_kind(kind: lsm_types::ValueKind) -> Error {
+    Error::invalid(format!("an entry of kind {kind:?} needs a keyspace option that is not set"))
+}

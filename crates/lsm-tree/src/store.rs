@@ -1,0 +1,199 @@
+//! [`Store`]: what a database and a tree share below their faces: the locked
+//! directory, the manifest, file numbers, the table context, and the failure that
+//! makes everything read-only.
+
+use crate::env::Env;
+use crate::options::Options;
+use crate::{Error, Result};
+use lsm_compaction::TableSink;
+use lsm_sstable::{TableContext, TableMeta, TableWriter, WriterOptions};
+use lsm_sync::Mutex;
+use lsm_sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use lsm_version::{Edit, FileNumber, Graveyard, Manifest, TableHandle, table_file_name};
+use lsm_vfs::LockGuard;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+/// One open directory.
+#[derive(Debug)]
+pub(crate) struct Store {
+    pub(crate) env: Env,
+    pub(crate) directory: PathBuf,
+    pub(crate) options: Options,
+    /// Block cache and open files of all tables.
+    pub(crate) tables: Arc<TableContext>,
+    pub(crate) graveyard: Arc<Graveyard>,
+    /// Held over the writing and syncing of the manifest, and over the computation
+    /// of the next version from the present one. No reader and no writer of data
+    /// takes it. Taken before any history's lock and any registry's.
+    manifest: Mutex<Manifest>,
+    next_file: AtomicU64,
+    /// Held over the removal of log segments and by a checkpoint that copies them.
+    pub(crate) log_removal: Mutex<()>,
+    /// The first failure that cannot be recovered from without reopening.
+    failure: OnceLock<Arc<Error>>,
+    is_failed: AtomicBool,
+    is_closed: AtomicBool,
+    /// The directory's lock, until the store is closed.
+    lock: Mutex<Option<Box<dyn LockGuard>>>,
+}
+
+impl Store {
+    pub(crate) fn new(
+        env: Env,
+        directory: &Path,
+        options: Options,
+        manifest: Manifest,
+        tables: Arc<TableContext>,
+        next_file: FileNumber,
+        lock: Box<dyn LockGuard>,
+    ) -> Self {
+        Self {
+            env,
+            directory: directory.to_path_buf(),
+            options,
+            tables,
+            graveyard: Arc::new(Graveyard::new()),
+            manifest: Mutex::new(manifest),
+            next_file: AtomicU64::new(next_file),
+            log_removal: Mutex::new(()),
+            failure: OnceLock::new(),
+            is_failed: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
+            lock: Mutex::new(Some(lock)),
+        }
+    }
+
+    /// A number that no file has or had.
+    pub(crate) fn new_file_number(&self) -> FileNumber {
+        // Relaxed: the number itself is all that is shared.
+        self.next_file.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Runs `body` with the manifest locked: nothing else changes what exists.
+    pub(crate) fn with_manifest<T>(&self, body: impl FnOnce(&mut Manifest) -> T) -> T {
+        body(&mut self.manifest.lock())
+    }
+
+    /// Writes `edits` durably. A failure makes the store read-only: what stands on
+    /// disk is unknown, and retrying could contradict it.
+    pub(crate) fn commit_edits(&self, manifest: &mut Manifest, mut edits: Vec<Edit>) -> Result<()> {
+        self.check_usable()?;
+        edits.push(Edit::Counters {
+            next_file: self.next_file.load(Ordering::Relaxed),
+            next_seqno: manifest.state().next_seqno,
+            next_keyspace: manifest.state().next_keyspace,
+        });
+        manifest
+            .commit(self.env.fs.as_ref(), &edits, || self.env.new_uid())
+            .map_err(|error| self.fail(error.into()))
+    }
+
+    /// A handle for a table file of this directory.
+    pub(crate) fn handle(&self, number: FileNumber, meta: TableMeta) -> Arc<TableHandle> {
+        let (tables, graveyard) = (Arc::clone(&self.tables), Arc::clone(&self.graveyard));
+        Arc::new(TableHandle::new(&self.directory, number, meta, tables, graveyard))
+    }
+
+    pub(crate) fn table_path(&self, number: FileNumber) -> PathBuf {
+        self.directory.join(table_file_name(number))
+    }
+
+    /// Latches `error`: from now on every write gets it as the cause. Returns it.
+    pub(crate) fn fail(&self, error: Error) -> Error {
+        if matches!(error, Error::Closed) {
+            return error;
+        }
+        let _first_wins = self.failure.set(Arc::new(error.clone()));
+        // Pairs with the Acquire in `check_usable`: who sees the flag finds the cause.
+        self.is_failed.store(true, Ordering::Release);
+        tracing::error!(%error, "the database is read-only from now on");
+        error
+    }
+
+    /// The latched failure.
+    pub(crate) fn failure(&self) -> Option<Arc<Error>> {
+        self.failure.get().map(Arc::clone)
+    }
+
+    /// Refuses a write when the store is closed or read-only.
+    #[inline]
+    pub(crate) fn check_usable(&self) -> Result<()> {
+        self.check_open()?;
+        // Pairs with the Release in `fail`.
+        if self.is_failed.load(Ordering::Acquire)
+            && let Some(cause) = self.failure()
+        {
+            return Err(Error::ReadOnly { cause });
+        }
+        Ok(())
+    }
+
+    /// Refuses any use after closing.
+    #[inline]
+    pub(crate) fn check_open(&self) -> Result<()> {
+        // Relaxed: a handle that races with `close` may finish its call either way.
+        if self.is_closed.load(Ordering::Relaxed) { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    /// Marks the store closed; false when it was closed before.
+    pub(crate) fn close(&self) -> bool {
+        // AcqRel orders the closers among themselves; users only need to see it soon.
+        !self.is_closed.swap(true, Ordering::AcqRel)
+    }
+
+    /// Lets others open the directory.
+    pub(crate) fn unlock(&self) {
+        self.lock.lock().take();
+    }
+
+    /// Removes the files that nobody needs. A file that cannot be removed now is
+    /// removed at the next open.
+    pub(crate) fn sweep(&self) {
+        for path in self.graveyard.take() {
+            if let Err(error) = self.env.fs.remove_file(&path) {
+                tracing::warn!(%error, "a file that is not needed stays until the next open");
+            }
+        }
+    }
+}
+
+/// Creates the output tables of one job, and buries them if the job fails.
+pub(crate) struct Outputs<'a> {
+    store: &'a Store,
+    options: WriterOptions,
+    created: Vec<FileNumber>,
+}
+
+impl<'a> Outputs<'a> {
+    pub(crate) fn new(store: &'a Store, options: WriterOptions) -> Self {
+        Self { store, options, created: Vec::new() }
+    }
+
+    /// Makes the names of the finished tables durable and gives out their handles;
+    /// files that were created but not finished go.
+    pub(crate) fn finish(mut self, tables: Vec<(FileNumber, TableMeta)>) -> Result<Vec<Arc<TableHandle>>> {
+        self.store.env.fs.sync_dir(&self.store.directory)?;
+        self.created.retain(|number| !tables.iter().any(|(finished, _)| finished == number));
+        Ok(tables.into_iter().map(|(number, meta)| self.store.handle(number, meta)).collect())
+    }
+}
+
+impl TableSink for Outputs<'_> {
+    fn create(&mut self) -> std::result::Result<(FileNumber, TableWriter), lsm_sstable::Error> {
+        let number = self.store.new_file_number();
+        self.created.push(number);
+        let path = self.store.table_path(number);
+        let uid = self.store.env.new_uid();
+        TableWriter::create(self.store.env.fs.as_ref(), &path, uid, &self.options)
+            .map(|writer| (number, writer))
+    }
+}
+
+impl Drop for Outputs<'_> {
+    fn drop(&mut self) {
+        for &number in &self.created {
+            self.store.graveyard.bury(self.store.table_path(number));
+        }
+    }
+}

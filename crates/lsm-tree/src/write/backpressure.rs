@@ -1,0 +1,106 @@
+//! Pacing: a writer waits in proportion to what flushes and compactions are behind,
+//! long before it would have to stop. No sleep has a fixed length.
+
+use crate::core::{Core, Counters};
+use crate::engine::Engine;
+use crate::{Error, Result};
+use std::time::Duration;
+
+/// Runs that wait to be merged from which on writers are slowed.
+const SLOW_FROM_RUNS: usize = 8;
+/// Runs that wait to be merged at which writers wait for a compaction.
+const STOP_AT_RUNS: usize = 32;
+/// The slowest pace short of stopping: 1 MiB a second.
+const SLOWEST_NS_PER_BYTE: f64 = 1000.0;
+/// Delays shorter than this are owed, and slept together: a sleep has its own cost.
+const SHORTEST_SLEEP_NS: u64 = 1_000_000;
+
+/// How far behind the background is, between 0 (not) and 1 (writers must stop).
+fn pressure(runs: usize, debt_bytes: u64, soft_debt_bytes: u64) -> f64 {
+    let span = (STOP_AT_RUNS - SLOW_FROM_RUNS) as f64;
+    let by_runs = runs.saturating_sub(SLOW_FROM_RUNS) as f64 / span;
+    let over = debt_bytes.saturating_sub(soft_debt_bytes) as f64;
+    let by_debt = over / (soft_debt_bytes.max(1) as f64 * 7.0);
+    by_runs.max(by_debt).clamp(0.0, 1.0)
+}
+
+/// The pace for a pressure: nothing at 0, growing smoothly to the slowest.
+fn ns_per_byte(pressure: f64) -> f64 {
+    SLOWEST_NS_PER_BYTE * pressure.powi(3)
+}
+
+impl Engine {
+    /// Lets a write of `bytes` pass when the background keeps up, and else makes it
+    /// wait its share. Called without any lock.
+    pub(crate) fn admit(&self, core: &Core, bytes: usize) -> Result<()> {
+        self.store.check_usable()?;
+        if !core.is_behind() {
+            return Ok(());
+        }
+        self.wait_for_room(core)?;
+        self.pace(core, bytes);
+        Ok(())
+    }
+
+    fn wait_for_room(&self, core: &Core) -> Result<()> {
+        let max_sealed = self.store.options.advanced.max_sealed_memtables;
+        let has_room = || {
+            let view = core.history.latest();
+            let has_room =
+                view.sealed.len() < max_sealed && core.strategy.waiting_runs(&view.tables) < STOP_AT_RUNS;
+            has_room || core.is_dropped() || self.store.check_usable().is_err()
+        };
+        if has_room() {
+            return Ok(());
+        }
+        let start_ns = self.store.env.clock.monotonic_ns();
+        self.flush_soon();
+        self.compact_soon(core);
+        if !self.wait_until(has_room) {
+            self.store.check_usable()?;
+            return Err(Error::invalid("writers wait for background work, and none is left to do"));
+        }
+        let waited_ns = self.store.env.clock.monotonic_ns().saturating_sub(start_ns);
+        Counters::add(&core.counters.stalls_ns, waited_ns);
+        self.store.check_usable()
+    }
+
+    fn pace(&self, core: &Core, bytes: usize) {
+        let view = core.history.latest();
+        let runs = core.strategy.waiting_runs(&view.tables);
+        let debt = core.strategy.debt_bytes(&view.tables);
+        let pressure = pressure(runs, debt, core.options.level_base_bytes.saturating_mul(2));
+        let delay_ns = (bytes as f64 * ns_per_byte(pressure)) as u64;
+        if let Some(sleep_ns) = core.owe_delay(delay_ns, SHORTEST_SLEEP_NS) {
+            self.store.env.clock.sleep(Duration::from_nanos(sleep_ns));
+            Counters::add(&core.counters.stalls_ns, sleep_ns);
+        }
+    }
+
+    /// Recomputes whether writers of `core` need to look at the pressure at all.
+    /// Called after each change of its view.
+    pub(crate) fn refresh_pressure(&self, core: &Core) {
+        let view = core.history.latest();
+        let max_sealed = self.store.options.advanced.max_sealed_memtables;
+        let debt = core.strategy.debt_bytes(&view.tables);
+        let runs = core.strategy.waiting_runs(&view.tables);
+        let is_slowed = pressure(runs, debt, core.options.level_base_bytes.saturating_mul(2)) > 0.0;
+        core.set_behind(is_slowed || view.sealed.len() >= max_sealed);
+        self.scheduler.wake_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writers_slow_down_gradually_and_never_suddenly() {
+        assert_eq!(pressure(SLOW_FROM_RUNS, 0, 100), 0.0);
+        assert_eq!(pressure(STOP_AT_RUNS, 0, 100), 1.0);
+        let paces: Vec<f64> = (0..=40).map(|runs| ns_per_byte(pressure(runs, 0, 100))).collect();
+        assert!(paces.is_sorted());
+        assert!(ns_per_byte(pressure(0, 150, 100)) < 1.0, "a little debt costs little");
+        assert_eq!(pressure(0, 800, 100), 1.0);
+    }
+}

@@ -1,0 +1,286 @@
+//! The way of a write: allocate sequence numbers, append to the log with one
+//! write(2), insert into the memtables, publish. All under the commit lock, so
+//! publication is in order by construction; waiting for the disk is not.
+
+use crate::background::schedule::Work;
+use crate::core::{Core, Counters};
+use crate::engine::Engine;
+use crate::options::Durability;
+use crate::{Error, Result};
+use lsm_log::{LogPosition, LogWriter};
+use lsm_memtable::Memtable;
+use lsm_types::batch::{self, BatchEntry, BatchReader, KeyspaceId};
+use lsm_types::coding::{put_varint32, put_varint64};
+use lsm_types::{InternalKey, MAX_SEQNO, RangeTombstone, SeqNo, Slice, ValueKind};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// What the commit lock protects. Held over one write(2) to the log; never over a
+/// sync, and no reader takes it.
+#[derive(Debug)]
+pub(crate) struct CommitState {
+    pub(crate) log: LogWriter,
+    /// The number of the next entry. Equal to the published bound whenever the lock
+    /// is free: a failed append takes no number.
+    pub(crate) next_seqno: SeqNo,
+    /// The active memtable of each keyspace, as in the newest super version.
+    pub(crate) active: BTreeMap<KeyspaceId, Active>,
+    /// Full log segments, oldest first, each with a number above all in it.
+    pub(crate) full_segments: VecDeque<(u64, SeqNo)>,
+}
+
+/// Where the writes of a keyspace go.
+#[derive(Debug)]
+pub(crate) struct Active {
+    pub(crate) memtable: Arc<Memtable>,
+    pub(crate) core: Arc<Core>,
+}
+
+/// One entry to write, with what the application gave.
+pub(crate) struct Single<'a> {
+    pub(crate) kind: ValueKind,
+    pub(crate) key: &'a [u8],
+    pub(crate) value: &'a [u8],
+    /// Key and value as slices to be kept instead of copied.
+    pub(crate) shared: Option<(Slice, Slice)>,
+}
+
+/// The outcome of the part under the commit lock.
+struct Committed {
+    end: LogPosition,
+    has_rotated: bool,
+    has_rolled: bool,
+}
+
+impl CommitState {
+    /// The log's segment files, oldest first, with the bytes of each that are in use.
+    pub(crate) fn log_files(&self) -> Vec<(u64, u64)> {
+        let used =
+            |segment: &lsm_log::SegmentInfo| lsm_log::SEGMENT_HEADER_BYTES + (segment.end.0 - segment.base.0);
+        self.log.segments().iter().map(|segment| (segment.number, used(segment))).collect()
+    }
+
+    /// The bytes of the log.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        self.log_files().iter().map(|(_, bytes)| bytes).sum()
+    }
+}
+
+impl Engine {
+    /// Writes one entry.
+    pub(crate) fn write_one(
+        &self,
+        core: &Arc<Core>,
+        entry: Single<'_>,
+        durability: Durability,
+    ) -> Result<()> {
+        lsm_types::check_key(entry.key)?;
+        lsm_types::check_value(entry.value)?;
+        self.write_checked(core, entry, durability)
+    }
+
+    /// Writes one entry whose lengths were checked.
+    pub(crate) fn write_checked(
+        &self,
+        core: &Arc<Core>,
+        entry: Single<'_>,
+        durability: Durability,
+    ) -> Result<()> {
+        let bytes = entry.key.len() + entry.value.len();
+        self.admit(core, bytes)?;
+        let committed = {
+            let mut state = self.commit.lock();
+            self.write_one_locked(&mut state, core, entry)?
+        };
+        Counters::add(&core.counters.written_bytes, bytes as u64);
+        self.after_commit(&committed, durability)
+    }
+
+    fn write_one_locked(
+        &self,
+        state: &mut CommitState,
+        core: &Arc<Core>,
+        entry: Single<'_>,
+    ) -> Result<Committed> {
+        let base = self.check_room(state, core, 1)?;
+        let mut head = Vec::with_capacity(16);
+        head.push(entry.kind as u8);
+        put_varint32(&mut head, core.id);
+        put_varint64(&mut head, entry.key.len() as u64);
+        let mut value_len = Vec::with_capacity(10);
+        if !entry.kind.is_tombstone() {
+            put_varint64(&mut value_len, entry.value.len() as u64);
+        }
+        let header = batch::header(base, 1);
+        let (end, has_rolled) =
+            self.append(state, base, &[&header, &head, entry.key, &value_len, entry.value])?;
+        let Some(memtable) = state.active.get(&core.id).map(|active| Arc::clone(&active.memtable)) else {
+            return Err(dropped(core));
+        };
+        let key = InternalKey::new(entry.key, base, entry.kind);
+        match entry.shared {
+            Some((shared_key, value)) => {
+                memtable.insert_shared(InternalKey { user_key: shared_key, trailer: key.trailer }, value);
+            }
+            None => apply(&memtable, base, entry.kind, entry.key, entry.value),
+        }
+        self.publish(state, base, 1);
+        let is_full = memtable.approximate_bytes() >= self.store.options.write_buffer_bytes;
+        let has_rotated = is_full && self.rotate_locked(state, core);
+        Ok(Committed { end, has_rotated, has_rolled })
+    }
+
+    /// Writes a batch: `entries` is its wire form without the header, and `cores`
+    /// the keyspaces it names. Empty batches are fine.
+    pub(crate) fn write_batch(
+        &self,
+        cores: &[Arc<Core>],
+        entries: &[u8],
+        count: u32,
+        durability: Durability,
+    ) -> Result<()> {
+        for core in cores {
+            self.admit(core, entries.len() / cores.len().max(1))?;
+        }
+        if count == 0 {
+            self.store.check_usable()?;
+            return match durability {
+                Durability::Buffered => Ok(()),
+                Durability::Sync => self.persist(durability),
+            };
+        }
+        let committed = {
+            let mut state = self.commit.lock();
+            self.write_batch_locked(&mut state, cores, entries, count)?
+        };
+        if let Some(core) = cores.first() {
+            Counters::add(&core.counters.written_bytes, entries.len() as u64);
+        }
+        self.after_commit(&committed, durability)
+    }
+
+    fn write_batch_locked(
+        &self,
+        state: &mut CommitState,
+        cores: &[Arc<Core>],
+        entries: &[u8],
+        count: u32,
+    ) -> Result<Committed> {
+        let mut base = state.next_seqno;
+        for core in cores {
+            base = self.check_room(state, core, count)?;
+        }
+        let header = batch::header(base, count);
+        let (end, has_rolled) = self.append(state, base, &[&header, entries])?;
+        // The batch was checked entry by entry as it was built, so it reads back.
+        let reader = BatchReader::from_parts(base, count, entries);
+        for entry in reader.iter() {
+            let (seqno, entry) = entry.map_err(|error| Error::invalid(error.to_string()))?;
+            if let Some(active) = state.active.get(&entry.keyspace) {
+                apply(&active.memtable, seqno, entry.kind, entry.key, entry.value);
+            }
+        }
+        self.publish(state, base, u64::from(count));
+        let mut has_rotated = false;
+        for core in cores {
+            let is_full = state.active.get(&core.id).is_some_and(|active| {
+                active.memtable.approximate_bytes() >= self.store.options.write_buffer_bytes
+            });
+            has_rotated |= is_full && self.rotate_locked(state, core);
+        }
+        Ok(Committed { end, has_rotated, has_rolled })
+    }
+
+    /// The number of the next entry, if `count` more fit and the keyspace lives.
+    fn check_room(&self, state: &CommitState, core: &Core, count: u32) -> Result<SeqNo> {
+        self.store.check_usable()?;
+        if core.is_dropped() || !state.active.contains_key(&core.id) {
+            return Err(dropped(core));
+        }
+        let base = state.next_seqno;
+        if base.saturating_add(u64::from(count)) > MAX_SEQNO {
+            return Err(Error::invalid(
+                "all sequence numbers are used up: copy the data into a new database",
+            ));
+        }
+        Ok(base)
+    }
+
+    /// Appends one record with one write(2). A full disk leaves the log as it was, and
+    /// the numbers unused; any other failure leaves its state unknown and is latched.
+    fn append(&self, state: &mut CommitState, base: SeqNo, parts: &[&[u8]]) -> Result<(LogPosition, bool)> {
+        let segment = state.log.current_segment().number;
+        let appended = state.log.stage(parts).and_then(|()| state.log.write_staged());
+        let has_rolled = state.log.current_segment().number != segment;
+        if has_rolled {
+            // The record was meant for the new segment, so all in the old one are below.
+            state.full_segments.push_back((segment, base));
+        }
+        let end = appended.map_err(|error| {
+            state.log.discard_staged();
+            match error {
+                lsm_log::Error::RecordTooLarge { .. } => Error::from(error),
+                _ if error.is_disk_full() => Error::from(error),
+                _ => self.store.fail(error.into()),
+            }
+        })?;
+        Ok((end, has_rolled))
+    }
+
+    /// Makes the `count` entries from `base` visible.
+    pub(crate) fn publish(&self, state: &mut CommitState, base: SeqNo, count: u64) {
+        state.next_seqno = base + count;
+        let in_order = self.clock.publish(base, count);
+        debug_assert!(in_order, "the commit lock orders publication");
+    }
+
+    fn after_commit(&self, committed: &Committed, durability: Durability) -> Result<()> {
+        if committed.has_rotated {
+            self.flush_soon();
+        }
+        if committed.has_rolled {
+            self.scheduler.submit(Work::PrepareLog);
+            self.cap_log();
+        }
+        if durability == Durability::Sync {
+            self.sync_log(committed.end)?;
+        }
+        self.interleave();
+        Ok(())
+    }
+
+    /// Makes the log durable up to `position`; concurrent callers share one sync.
+    pub(crate) fn sync_log(&self, position: LogPosition) -> Result<()> {
+        self.log_sync.sync_through(position).map_err(|error| self.store.fail(error.into()))
+    }
+
+    /// Makes every acknowledged write as durable as asked.
+    pub(crate) fn persist(&self, durability: Durability) -> Result<()> {
+        self.store.check_usable()?;
+        if durability == Durability::Sync {
+            let end = self.commit.lock().log.end();
+            self.sync_log(end)?;
+        }
+        Ok(())
+    }
+}
+
+/// Inserts one entry of a batch.
+pub(crate) fn apply(memtable: &Memtable, seqno: SeqNo, kind: ValueKind, key: &[u8], value: &[u8]) {
+    if kind == ValueKind::RangeTombstone {
+        if let Some(span) = batch::decode_range_span(key, value) {
+            memtable.insert_range_tombstone(RangeTombstone { span, seqno });
+        }
+    } else {
+        memtable.insert(InternalKey::new(key, seqno, kind), value);
+    }
+}
+
+/// Appends an entry to the wire form of a batch that is being built.
+pub(crate) fn put_entry(out: &mut Vec<u8>, keyspace: KeyspaceId, kind: ValueKind, key: &[u8], value: &[u8]) {
+    batch::put_entry(out, BatchEntry { keyspace, kind, key, value });
+}
+
+fn dropped(core: &Core) -> Error {
+    Error::invalid(format!("the keyspace {:?} was dropped", core.name))
+}

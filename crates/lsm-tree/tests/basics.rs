@@ -1,0 +1,61 @@
+//! The facade at work on a real directory: what an application does first.
+
+use lsm_tree::{Database, Durability, Error, KeyspaceOptions, Options};
+
+fn key(i: u32) -> String {
+    format!("key{i:06}")
+}
+
+#[test]
+fn what_is_written_is_read_after_flush_compaction_and_reopening() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || Options::default().write_buffer_size(64 << 10).open(directory.path()).unwrap();
+    {
+        let db = open();
+        let users = db.keyspace("users", KeyspaceOptions::default().table_size(32 << 10)).unwrap();
+        for i in 0..20_000 {
+            users.insert(key(i), format!("value {i}")).unwrap();
+        }
+        let before = db.snapshot();
+        users.remove_range(key(100)..key(200)).unwrap();
+        for i in (0..20_000).step_by(2) {
+            users.remove(key(i)).unwrap();
+        }
+        users.flush().unwrap();
+        db.wait_idle().unwrap();
+        assert_eq!(users.get(key(101)).unwrap(), None);
+        assert_eq!(users.get(key(301)).unwrap().unwrap(), "value 301");
+        assert_eq!(users.get(key(300)).unwrap(), None);
+        assert_eq!(before.get(&users, key(101)).unwrap().unwrap(), "value 101");
+        assert_eq!(before.len(&users).unwrap(), 20_000);
+        assert_eq!(users.len().unwrap(), 9_950);
+        drop(before);
+        users.compact_range(..).unwrap();
+        assert_eq!(users.len().unwrap(), 9_950);
+        println!("{}", db.stats());
+        users.insert("unflushed", "yes").unwrap();
+    }
+    let db = open();
+    assert_eq!(db.keyspace_names(), ["users"]);
+    let users = db.keyspace("users", KeyspaceOptions::default()).unwrap();
+    assert_eq!(users.len().unwrap(), 9_951);
+    assert_eq!(users.get("unflushed").unwrap().unwrap(), "yes");
+    let forward: Vec<_> = users.range(key(10)..=key(19)).map(|item| item.unwrap().0).collect();
+    let mut backward: Vec<_> = users.range(key(10)..=key(19)).rev().map(|item| item.unwrap().0).collect();
+    backward.reverse();
+    assert_eq!(forward, backward);
+    assert_eq!(forward.len(), 5);
+    db.persist(Durability::Sync).unwrap();
+    db.verify().unwrap();
+}
+
+#[test]
+fn a_second_open_is_locked_until_the_first_is_closed() {
+    let directory = tempfile::tempdir().unwrap();
+    let db = Database::open(directory.path()).unwrap();
+    let users = db.keyspace("users", KeyspaceOptions::default()).unwrap();
+    assert!(matches!(Database::open(directory.path()), Err(Error::Locked { .. })));
+    db.close().unwrap();
+    assert!(matches!(users.get("k"), Err(Error::Closed)));
+    Database::open(directory.path()).unwrap();
+}

@@ -1,0 +1,194 @@
+//! [`VersionHistory`]: the super versions that somebody may still read.
+//!
+//! Written by `view::install` of the facade, read by every read. The protocol is
+//! explored by `tests/loom_history.rs`.
+
+use lsm_sync::atomic::{AtomicU64, Ordering};
+use lsm_sync::{Arc, RwLock};
+use lsm_types::SeqNo;
+use std::collections::VecDeque;
+
+/// What the history asks of a version; a stand-in implements it in the models.
+pub trait Readable {
+    /// Whether a read at `snapshot` is answered right.
+    fn is_exact_for(&self, snapshot: SeqNo) -> bool;
+    /// The published bound when the version was installed.
+    fn seqno(&self) -> SeqNo;
+}
+
+/// The versions of one keyspace: the newest, and older ones that are still read.
+///
+/// `version_for_snapshot(S)` is the newest version that is exact for `S`. A version
+/// that is not the newest stays only while an open snapshot maps to it, so that an
+/// old snapshot does not pin every version since.
+#[derive(Debug)]
+pub struct VersionHistory<V> {
+    /// Guards the deque. Readers hold it to clone one `Arc`, `upgrade` to push and
+    /// pop; nothing blocks, allocates much or is dropped under it.
+    versions: RwLock<Versions<V>>,
+    /// The newest version's seqno, for those who only ask how far the tree is.
+    latest_seqno: AtomicU64,
+    /// Grows by one with each change, after it: lets a reader keep an `Arc` and see
+    /// for the price of a load that it is still the newest.
+    generation: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Versions<V> {
+    newest: Arc<V>,
+    /// Oldest first.
+    older: VecDeque<Arc<V>>,
+}
+
+impl<V: Readable> Versions<V> {
+    fn newest_exact_for(&self, snapshot: SeqNo) -> Option<&Arc<V>> {
+        std::iter::once(&self.newest)
+            .chain(self.older.iter().rev())
+            .find(|version| version.is_exact_for(snapshot))
+    }
+
+    /// Takes out every older version to which no snapshot of `live` maps.
+    fn retire(&mut self, live: &[SeqNo]) -> VecDeque<Arc<V>> {
+        let is_needed = |candidate: &Arc<V>| {
+            live.iter().any(|&snapshot| {
+                self.newest_exact_for(snapshot).is_some_and(|version| Arc::ptr_eq(version, candidate))
+            })
+        };
+        let (kept, dropped) = self.older.iter().cloned().partition(is_needed);
+        self.older = kept;
+        dropped
+    }
+}
+
+impl<V: Readable> VersionHistory<V> {
+    /// A history of one version.
+    #[must_use]
+    pub fn new(first: V) -> Self {
+        let seqno = first.seqno();
+        Self {
+            versions: RwLock::new(Versions { newest: Arc::new(first), older: VecDeque::new() }),
+            latest_seqno: AtomicU64::new(seqno),
+            generation: AtomicU64::new(0),
+        }
+    }
+
+    /// The newest version.
+    ///
+    /// A reader takes its snapshot bound *before* it calls this: the other way
+    /// round, a flush between the two could drop what the bound needs.
+    #[must_use]
+    #[inline]
+    pub fn latest(&self) -> Arc<V> {
+        Arc::clone(&self.versions.read().newest)
+    }
+
+    /// The newest version that is exact for `snapshot`, or `None` when what it
+    /// needs is gone. O(number of versions kept), which is small.
+    #[must_use]
+    pub fn version_for_snapshot(&self, snapshot: SeqNo) -> Option<Arc<V>> {
+        self.versions.read().newest_exact_for(snapshot).map(Arc::clone)
+    }
+
+    /// The newest version's seqno.
+    #[must_use]
+    pub fn latest_seqno(&self) -> SeqNo {
+        // Pairs with the Release in `upgrade`.
+        self.latest_seqno.load(Ordering::Acquire)
+    }
+
+    /// The number of changes so far.
+    #[must_use]
+    #[inline]
+    pub fn generation(&self) -> u64 {
+        // Pairs with the Release in `upgrade`: who sees a generation finds at least
+        // its version.
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// How many versions are kept.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.versions.read().older.len() + 1
+    }
+
+    /// Never: a history holds at least its newest version.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// Installs the version that `next` makes of the newest one, in one step, and
+    /// drops every older version to which no snapshot of `live` (ascending) maps.
+    /// Returns the installed version.
+    ///
+    /// `next` runs under the lock that readers take: it must only assemble.
+    pub fn upgrade(&self, live: &[SeqNo], next: impl FnOnce(&V) -> V) -> Arc<V> {
+        let mut versions = self.versions.write();
+        let installed = Arc::new(next(&versions.newest));
+        let replaced = std::mem::replace(&mut versions.newest, Arc::clone(&installed));
+        versions.older.push_back(replaced);
+        let dropped = versions.retire(live);
+        // Relaxed would do for the value; Release pairs with the Acquire in
+        // `latest_seqno`, so that a reader of it finds the version as well.
+        self.latest_seqno.fetch_max(installed.seqno(), Ordering::AcqRel);
+        // Pairs with the Acquire in `generation`.
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        drop(versions);
+        // Outside the lock: this may be the last holder of whole memtables.
+        drop(dropped);
+        installed
+    }
+
+    /// Drops what no snapshot of `live` maps to, without installing anything.
+    pub fn collect(&self, live: &[SeqNo]) {
+        if self.versions.read().older.is_empty() {
+            return;
+        }
+        let dropped = self.versions.write().retire(live);
+        drop(dropped);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fake {
+        seqno: SeqNo,
+        exact_from: SeqNo,
+    }
+
+    impl Readable for Fake {
+        fn is_exact_for(&self, snapshot: SeqNo) -> bool {
+            snapshot >= self.exact_from
+        }
+        fn seqno(&self) -> SeqNo {
+            self.seqno
+        }
+    }
+
+    #[test]
+    fn a_snapshot_reads_the_newest_version_that_is_exact_for_it() {
+        let history = VersionHistory::new(Fake { seqno: 0, exact_from: 0 });
+        history.upgrade(&[5, 15], |_| Fake { seqno: 10, exact_from: 10 });
+        history.upgrade(&[5, 15], |_| Fake { seqno: 20, exact_from: 20 });
+        let read_at = |s| history.version_for_snapshot(s).map(|v| v.seqno);
+        assert_eq!((read_at(5), read_at(15), read_at(20)), (Some(0), Some(10), Some(20)));
+        assert_eq!(history.latest_seqno(), 20);
+
+        history.collect(&[5]);
+        assert_eq!(history.len(), 2, "nobody maps to the version of 10 any more");
+        history.collect(&[]);
+        assert_eq!((history.len(), read_at(15)), (1, None), "too old now");
+    }
+
+    #[test]
+    fn an_old_snapshot_does_not_pin_the_versions_since() {
+        let history = VersionHistory::new(Fake { seqno: 0, exact_from: 0 });
+        for seqno in 1..=10 {
+            // Each flush keeps what the snapshot at 1 needs, so each version is exact for it.
+            history.upgrade(&[1], |_| Fake { seqno, exact_from: 0 });
+        }
+        assert_eq!(history.len(), 1);
+    }
+}
