@@ -117,3 +117,88 @@ fn the_demo_loses_nothing() {
     let found = sandbox.run(&["get", db, "-k", "journal", "000000000001"], b"").expect_code(0);
     assert_eq!(String::from_utf8_lossy(&found.stdout), "20 changes\n");
 }
+
+/// A small database with tables and a log, closed cleanly.
+fn small_database(sandbox: &Sandbox) {
+    sandbox.run(&["load", "db", "people.tsv"], b"").expect_code(0);
+    sandbox.run(&["compact", "db"], b"").expect_code(0);
+    sandbox.run(&["put", "db", "later", "in the log"], b"").expect_code(0);
+}
+
+/// The files of the database in the sandbox, by name.
+fn files(sandbox: &Sandbox) -> Vec<String> {
+    let entries = std::fs::read_dir(sandbox.path("db")).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).filter(|name| name != "LOCK").collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_sound_database_is_verified_file_by_file() {
+    let sandbox = Sandbox::new();
+    small_database(&sandbox);
+    std::fs::write(sandbox.path("db").join("notes.txt"), "mine").unwrap();
+    let ran = sandbox.run(&["verify", "db"], b"").expect_code(0);
+    let text = String::from_utf8(ran.stdout).unwrap();
+    for name in files(&sandbox) {
+        assert!(text.lines().any(|line| line.starts_with(&name)), "{name} is not named in:\n{text}");
+    }
+    assert!(text.contains("default, level ") && text.contains("6 entries in 1 blocks"), "{text}");
+    assert!(text.contains("notes.txt") && text.contains("not ours, not read"), "{text}");
+    assert!(text.lines().last().unwrap().starts_with("sound: "), "{text}");
+    sandbox.run(&["get", "db", "later"], b"").expect_code(0);
+}
+
+/// One flipped bit in any file is found, and named with file and offset.
+#[test]
+fn damage_is_found_in_every_file() {
+    let sandbox = Sandbox::new();
+    small_database(&sandbox);
+    for name in files(&sandbox) {
+        let path = sandbox.path("db").join(&name);
+        let sound = std::fs::read(&path).unwrap();
+        for part in 1..8 {
+            let mut damaged = sound.clone();
+            let at = damaged.len() * part / 8;
+            damaged[at] ^= 0x10;
+            std::fs::write(&path, &damaged).unwrap();
+            let ran = sandbox.run(&["verify", "db"], b"");
+            let complaint = String::from_utf8(ran.stderr).unwrap();
+            assert_eq!(ran.code, Some(1), "a bit flipped at byte {at} of {name} was not found; {complaint}");
+            assert!(complaint.contains(&name) && complaint.contains("damaged at byte"), "{complaint}");
+            assert_eq!(complaint.lines().count(), 1, "{complaint}");
+        }
+        std::fs::write(&path, &sound).unwrap();
+    }
+    sandbox.run(&["verify", "db"], b"").expect_code(0);
+}
+
+#[test]
+fn a_table_that_is_gone_is_damage() {
+    let sandbox = Sandbox::new();
+    small_database(&sandbox);
+    let table = files(&sandbox).into_iter().find(|name| name.ends_with(".sst")).unwrap();
+    std::fs::remove_file(sandbox.path("db").join(&table)).unwrap();
+    let ran = sandbox.run(&["verify", "db"], b"").expect_code(1);
+    assert!(String::from_utf8_lossy(&ran.stdout).contains("no such file"));
+}
+
+#[test]
+fn each_kind_of_file_can_be_dumped() {
+    let sandbox = Sandbox::new();
+    small_database(&sandbox);
+    for name in files(&sandbox) {
+        let path = format!("db/{name}");
+        let ran = sandbox.run(&["dump", &path, "--entries"], b"").expect_code(0);
+        let text = String::from_utf8(ran.stdout).unwrap();
+        let expected = match name.rsplit('.').next() {
+            Some("sst") => "emmy",
+            Some("log") => "log segment ",
+            _ => "keyspace 1 created: \"default\"",
+        };
+        assert!(text.contains(expected), "dump {path}:\n{text}");
+    }
+    let ran = sandbox.run(&["dump", "people.tsv"], b"").expect_code(2);
+    assert!(String::from_utf8_lossy(&ran.stderr).contains("people.tsv is no file of ours"));
+}

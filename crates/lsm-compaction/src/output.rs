@@ -74,7 +74,7 @@ where
     while stream.advance()? {
         let key = stream.key();
         if user_key.as_deref() != Some(key.user_key) {
-            if keys % KEYS_BETWEEN_CHECKS == 0 && cancelled() {
+            if keys.is_multiple_of(KEYS_BETWEEN_CHECKS) && cancelled() {
                 return Err(Error::Cancelled);
             }
             keys = keys.wrapping_add(1);

@@ -52,7 +52,8 @@ pub(crate) fn survivors(
             let stripe = stripes.of(seqno);
             let is_hidden = stripe.is_some() && stripe == last_stripe;
             last_stripe = stripe;
-            if !is_hidden && !(stripe == Some(0) && !older.overlaps(&fragment.span)) {
+            let is_needed = || stripe != Some(0) || older.overlaps(&fragment.span);
+            if !is_hidden && is_needed() {
                 seqnos.push(seqno);
             }
         }

@@ -343,3 +343,15 @@ fn a_second_weak_delete_does_not_bring_back_what_the_first_one_hid() {
     assert_eq!(seen, Vec::<Slice>::new(), "the value of 1 came back: {upper:?}");
     assert_eq!(left(&merge(&[oldest[0].clone(), upper], &rules, NothingOlder)), []);
 }
+
+#[test]
+fn a_weak_delete_of_a_key_written_twice_brings_nothing_back_where_all_meet() {
+    // Against the contract, so only what one merge sees can be kept right.
+    let nobody = BTreeSet::new();
+    for snapshots in [vec![], vec![2], vec![3]] {
+        let rules = GcRules { published: 100, snapshots, ..GcRules::default() };
+        let inputs = [run(&[(0, 4, WeakTombstone), (0, 3, Value), (0, 2, Value), (0, 1, Value)])];
+        let output = merge(&inputs, &rules, Older(&[], &nobody));
+        assert_eq!(read(&[output.clone()], 0, 100, 0), Vec::<Slice>::new(), "{rules:?} gave {output:?}");
+    }
+}

@@ -267,18 +267,9 @@ fn the_deleted_head_of_a_queue_does_not_pile_up() {
         worst = worst.max(engine.sum(|meta| meta.tombstones));
         for (p, t) in engine.version.tables() {
             if t.meta().tombstones > 0 {
-                println!(
-                    "DBG L{} run{} {}B {} entries {} tomb {:?}",
-                    p.level,
-                    p.run,
-                    t.size_bytes(),
-                    t.meta().entries,
-                    t.meta().tombstones,
-                    t.span()
-                );
+                println!(p.level, p.run, t.size_bytes(), t.meta().entries, t.meta().tombstones, t.span());
             }
         }
-        println!("DBG {:?}", engine.shape());
     }
     check_contents(&engine, &writer.live, writer.seqno);
     println!(

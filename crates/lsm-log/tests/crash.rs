@@ -284,7 +284,7 @@ fn nothing_acknowledged_is_lost_and_nothing_is_invented() {
     let of = |name| std::env::var(name).ok().and_then(|value: String| value.parse::<u64>().ok());
     let seeds = match of("LSM_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..of("LSM_RUNS").unwrap_or(1500),
+        None => 0..of("LSM_RUNS").unwrap_or(500),
     };
     for seed in seeds {
         let outcome = std::panic::catch_unwind(|| {

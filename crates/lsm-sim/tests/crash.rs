@@ -4,11 +4,14 @@
 //! a kill, and what is there is always a prefix of whole batches.
 
 use lsm_sim::{Call, Config, HookFs, Numbered, Random, oracle_configs, seed_from_env};
-use lsm_tree::{Durability, Error, Options};
+use lsm_tree::{Durability, Error, KeyspaceOptions, Options};
 use lsm_vfs::{Fault, FaultFs, Fs, MemFs};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+
+const HOME: &str = "home";
+const DIR: &str = "home/db";
 
 /// What the application was told so far.
 #[derive(Debug, Default)]
@@ -74,15 +77,23 @@ fn configs() -> Vec<Config> {
     oracle_configs().into_iter().filter(|config| names.contains(&config.name)).collect()
 }
 
+/// A disk on which the directory of databases was made long ago.
+fn new_disk() -> MemFs {
+    let disk = MemFs::new();
+    disk.create_dir_all(Path::new(HOME)).unwrap();
+    disk.sync_dir(Path::new("")).unwrap();
+    disk
+}
+
 fn on(config: &Config, fs: Arc<dyn Fs>, seed: u64) -> Options {
-    Config::on(config.name, fs, Path::new("db"), config.options.clone(), config.keyspace.clone())
+    Config::on(config.name, fs, Path::new(DIR), config.options.clone(), config.keyspace.clone())
         .deterministic(seed)
         .options
 }
 
 /// Opens what was left; the last batch that is there.
 fn recover(config: &Config, fs: Arc<dyn Fs>, seed: u64) -> Result<(Numbered, u64), String> {
-    let database = on(config, fs, seed).open("db").map_err(|error| format!("cannot be opened: {error:?}"))?;
+    let database = on(config, fs, seed).open(DIR).map_err(|error| format!("cannot be opened: {error:?}"))?;
     let numbered = Numbered::open(database, &config.keyspace).map_err(|error| format!("{error:?}"))?;
     let last = numbered.check(1)?[0];
     Ok((numbered, last))
@@ -141,7 +152,7 @@ fn after_any_cut_the_promised_prefix_is_there() {
         for round in 0..12_u64 {
             let seed = lsm_vfs::mix64(seed ^ round);
             let random = &mut Random::new(seed);
-            let mut disk = MemFs::new();
+            let mut disk = new_disk();
             // Each life starts from a disk that an earlier one left behind.
             for life in 0..3 {
                 let at = |why: String| format!("{}, round {round}, life {life}: {why}", config.name);
@@ -172,7 +183,7 @@ fn after_any_cut_the_promised_prefix_is_there() {
 
 /// Runs the work with one fault, and checks what a kill and a power cut leave.
 fn fail_once(config: &Config, at: u64, fault: Fault, sticky: bool, seed: u64) -> bool {
-    let disk = MemFs::new();
+    let disk = new_disk();
     let faulty = FaultFs::new(disk.clone());
     if sticky {
         faulty.fail_from(at, fault);
@@ -182,7 +193,7 @@ fn fail_once(config: &Config, at: u64, fault: Fault, sticky: bool, seed: u64) ->
     let what = format!("{}: {fault:?} at operation {at} (sticky: {sticky})", config.name);
     let told = Told::default();
     let tried = match on(config, Arc::new(faulty.clone()), seed)
-        .open("db")
+        .open(DIR)
         .and_then(|database| Numbered::open(database, &config.keyspace))
     {
         Err(_) => 0,
@@ -233,4 +244,25 @@ fn after_any_failed_operation_nothing_promised_is_lost() {
         }
     }
     assert!(injected > 100, "only {injected} faults came to pass");
+}
+
+#[test]
+fn a_database_in_a_new_directory_survives_a_power_cut() {
+    // Relative to the current directory, and several directories deep: the names on
+    // the way have to be durable as well as the files.
+    for path in ["db", "some/new/place"] {
+        for seed in 0..20 {
+            let disk = MemFs::new();
+            let open = |disk: MemFs| {
+                let mut options = Options::default();
+                options.advanced().fs(Arc::new(disk)).seed(1);
+                let database = options.open(path).unwrap();
+                Numbered::open(database, &KeyspaceOptions::default()).unwrap()
+            };
+            let numbered = open(disk.clone());
+            numbered.write(0, 1, Durability::Sync).unwrap();
+            let after = open(disk.power_cut(seed));
+            assert_eq!(after.check(1), Ok(vec![1]), "{path} is gone after a power cut");
+        }
+    }
 }

@@ -8,8 +8,9 @@ use lsm_sync::atomic::{AtomicU64, Ordering::Relaxed};
 use lsm_vfs::{File, Fs};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{OptionsBuilder, UnitWeighter, Weighter};
+use std::cell::Cell;
 use std::fmt;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -35,9 +36,13 @@ struct Counters {
 }
 
 /// Counts hits without a shared read-modify-write: each thread adds to a cell of its
-/// own. More threads than cells may lose a count now and then.
+/// own. Where threads share one, a count may be lost now and then.
 #[derive(Debug)]
-struct HitCounter([HitCell; HIT_CELLS]);
+struct HitCounter {
+    cells: [HitCell; HIT_CELLS],
+    /// Threads that have been given a cell.
+    threads: AtomicU64,
+}
 
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -46,49 +51,34 @@ struct HitCell(AtomicU64);
 const HIT_CELLS: usize = 64;
 
 thread_local! {
-    /// Which cell is this thread's.
-    static HIT_CELL: usize = {
-        let mut number = ThreadNumber(0);
-        std::thread::current().id().hash(&mut number);
-        number.finish() as usize % HIT_CELLS
-    };
-}
-
-/// Takes the number out of a thread's id, unmixed: threads are numbered in turn, so
-/// neighbours get cells of their own.
-struct ThreadNumber(u64);
-
-impl Hasher for ThreadNumber {
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|&byte| self.0 = self.0.wrapping_mul(31).wrapping_add(u64::from(byte)));
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        self.0 = word;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
+    /// Which cell is this thread's, once it has counted.
+    static HIT_CELL: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
 impl Default for HitCounter {
     fn default() -> Self {
-        Self(std::array::from_fn(|_| HitCell::default()))
+        Self { cells: std::array::from_fn(|_| HitCell::default()), threads: AtomicU64::new(0) }
     }
 }
 
 impl HitCounter {
     #[inline]
     fn add_one(&self) {
-        let at = HIT_CELL.try_with(|at| *at).unwrap_or(0);
-        if let Some(HitCell(cell)) = self.0.get(at) {
+        let at = HIT_CELL.try_with(|own| own.get().unwrap_or_else(|| self.give_cell(own)));
+        if let Some(HitCell(cell)) = self.cells.get(at.unwrap_or(0)) {
             cell.store(cell.load(Relaxed).wrapping_add(1), Relaxed);
         }
     }
 
+    #[cold]
+    fn give_cell(&self, own: &Cell<Option<usize>>) -> usize {
+        let at = self.threads.fetch_add(1, Relaxed) as usize % HIT_CELLS;
+        own.set(Some(at));
+        at
+    }
+
     fn sum(&self) -> u64 {
-        self.0.iter().map(|HitCell(cell)| cell.load(Relaxed)).sum()
+        self.cells.iter().map(|HitCell(cell)| cell.load(Relaxed)).sum()
     }
 }
 

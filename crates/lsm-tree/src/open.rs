@@ -390,9 +390,11 @@ fn continue_log(
     });
     let options = LogOptions { segment_bytes: store.options.advanced.log_segment_bytes };
     let fs = Arc::clone(&store.env.fs);
-    let log = LogWriter::start(fs, store.directory.clone(), options, ids, recovered)?;
-    for &number in &recovered.discarded_segments {
-        store.graveyard.bury(lsm_log::segment_path(&store.directory, number));
+    let mut log = LogWriter::start(fs, store.directory.clone(), options, ids, recovered)?;
+    let discarded = log.releasable_below(0);
+    match lsm_log::remove_segments(store.env.fs.as_ref(), &store.directory, &discarded) {
+        Ok(()) => log.forget_segments(&discarded),
+        Err(error) => tracing::warn!(%error, "log segments that recovery discarded stay for now"),
     }
     // Which numbers each holds is not kept, so they go together.
     let full = recovered.segments.iter().map(|segment| (segment.number, next_seqno)).collect();

@@ -70,7 +70,9 @@ impl From<Corruption> for Fault {
 impl From<IoError> for Fault {
     fn from(error: IoError) -> Self {
         match error.kind() {
-            io::ErrorKind::NotFound => Self::Damage(Corruption::new(&error.path, 0, "a file", "no such file")),
+            io::ErrorKind::NotFound => {
+                Self::Damage(Corruption::new(&error.path, 0, "a file", "no such file"))
+            }
             io::ErrorKind::UnexpectedEof => {
                 Self::Damage(Corruption::new(&error.path, 0, "a longer file", "its end"))
             }
@@ -204,7 +206,8 @@ impl<'a> Check<'a> {
             }
         };
         let report = Table::open(&self.context, path, number, meta)?.verify()?;
-        let mut text = format!("{} entries in {} blocks", thousands(report.entries), thousands(report.blocks));
+        let mut text =
+            format!("{} entries in {} blocks", thousands(report.entries), thousands(report.blocks));
         if report.range_tombstones > 0 {
             text.push_str(&format!(", {} range deletions", thousands(report.range_tombstones)));
         }
@@ -223,7 +226,11 @@ impl<'a> Check<'a> {
             return Ok(());
         }
         let numbers: Vec<u64> = needed.keys().copied().collect();
-        let options = RecoverOptions { durable_through: LogPosition(durable), ..RecoverOptions::default() };
+        let options = RecoverOptions {
+            durable_through: LogPosition(durable),
+            oldest_needed: first,
+            ..RecoverOptions::default()
+        };
         let mut tally = Tally::default();
         let read = lsm_log::recover::<lsm_log::Error>(
             self.fs.as_ref(),

@@ -26,6 +26,9 @@ pub(super) struct Batches {
 }
 
 impl Batches {
+    /// Writes in each batch.
+    pub(super) const WRITES: u64 = CHANGES + 1;
+
     /// The batches of `seed`.
     pub(super) fn new(seed: u64) -> Self {
         Self { seed, keys: dataset::entries().map(|(key, _)| key).collect() }

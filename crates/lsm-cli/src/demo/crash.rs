@@ -6,7 +6,7 @@ use super::model::{Model, difference};
 use super::report::Report;
 use super::writer;
 use crate::failure::Failure;
-use crate::units::{duration, thousands};
+use crate::units::{duration, rate, thousands};
 use lsm_vfs::SplitMix64;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -27,62 +27,75 @@ pub(super) fn kill_and_compare(
     model: &mut Model,
     report: &mut Report<'_>,
 ) -> Result<bool, Failure> {
-    report.step("kill -9 a process that writes (as many as it can: batches over two keyspaces)")?;
+    report.step("kill -9 a process that writes batches over two keyspaces as fast as it can")?;
     let batches = Batches::new(seed);
     let mut random = SplitMix64::new(seed);
-    let mut durable = 0;
+    let mut last = 0;
     for _ in 0..kills {
-        let patience = 1000 + random.below(4000);
-        let killed = write_until_killed(path, seed, durable + 1, durable + patience)?;
+        let until = last + 1000 + random.below(4000);
+        let killed = write_until_killed(path, seed, last + 1, until)?;
+        let acknowledged = killed.last_acknowledged - last;
         report.line(&format!(
-            "{} batches acknowledged in {}, then killed",
-            thousands(killed.last_acknowledged - durable),
+            "{} batches acknowledged in {} ({} writes/s), then killed",
+            thousands(acknowledged),
             duration(killed.elapsed),
+            rate(acknowledged * Batches::WRITES, killed.elapsed),
         ))?;
-        let started = Instant::now();
-        let (db, characters, journal) = writer::open(path)?;
-        let reopened = started.elapsed();
-        let last = match journal.last_key_value()? {
-            Some((key, _)) => journal_number(&key).unwrap_or(0),
-            None => 0,
-        };
-        if last < killed.last_acknowledged {
-            let lost = killed.last_acknowledged - last;
-            report.fault(&format!(
-                "{lost} acknowledged batches are missing: {} was reported, {last} is the last there",
-                killed.last_acknowledged
-            ))?;
-            return Ok(false);
+        match judge(path, &batches, last, &killed, model, report)? {
+            Some(found) => last = found,
+            None => return Ok(false),
         }
-        for number in durable + 1..=last {
-            model.apply(&batches.batch(number));
-        }
-        let fault = match difference(characters.iter(), model.characters.iter())? {
-            Some(fault) => Some(fault),
-            None => difference(journal.iter().rev(), model.journal.iter().rev())?,
-        };
-        if let Some(fault) = fault {
-            report.fault(&format!("after batch {last}: {fault}"))?;
-            return Ok(false);
-        }
-        let unreported = last - killed.last_acknowledged;
-        report.check(&format!(
-            "reopened in {}: all {} batches there and whole{}; {} entries compared",
-            duration(reopened),
-            thousands(killed.last_acknowledged - durable),
-            if unreported > 0 { " (and one more whose report the kill cut off)" } else { "" },
-            thousands((model.characters.len() + model.journal.len()) as u64),
-        ))?;
-        if unreported > 1 {
-            report.fault(&format!(
-                "{unreported} batches are there that were never reported, and only one can be under way"
-            ))?;
-            return Ok(false);
-        }
-        durable = last;
-        db.close()?;
     }
     Ok(true)
+}
+
+/// Opens what a killed writer left, compares it whole with the model, and returns the
+/// last batch that is there; `None` after a fault. Before, batch `last` was the last.
+fn judge(
+    path: &Path,
+    batches: &Batches,
+    last: u64,
+    killed: &Killed,
+    model: &mut Model,
+    report: &mut Report<'_>,
+) -> Result<Option<u64>, Failure> {
+    let started = Instant::now();
+    let (db, characters, journal) = writer::open(path)?;
+    let reopened = started.elapsed();
+    let found = match journal.last_key_value()? {
+        Some((key, _)) => journal_number(&key).unwrap_or(0),
+        None => 0,
+    };
+    if found < killed.last_acknowledged {
+        let reported = killed.last_acknowledged;
+        report.fault(&format!("batch {reported} was acknowledged, and the last one there is {found}"))?;
+        return Ok(None);
+    }
+    // One batch may have been written whose report the kill cut off; no more than one.
+    let unreported = found - killed.last_acknowledged;
+    if unreported > 1 {
+        report.fault(&format!("{unreported} batches are there that were never acknowledged"))?;
+        return Ok(None);
+    }
+    for number in last + 1..=found {
+        model.apply(&batches.batch(number));
+    }
+    let fault = match difference(characters.iter(), model.characters.iter())? {
+        Some(fault) => Some(fault),
+        None => difference(journal.iter().rev(), model.journal.iter().rev())?,
+    };
+    if let Some(fault) = fault {
+        report.fault(&format!("after batch {found}: {fault}"))?;
+        return Ok(None);
+    }
+    report.check(&format!(
+        "reopened in {}: all of them are there and whole{}; {} entries compared",
+        duration(reopened),
+        if unreported == 1 { ", and one more that was under way" } else { "" },
+        thousands((model.characters.len() + model.journal.len()) as u64),
+    ))?;
+    db.close()?;
+    Ok(Some(found))
 }
 
 /// Starts a writer at batch `first` and kills it once it has acknowledged `until`.

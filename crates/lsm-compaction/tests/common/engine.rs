@@ -1,6 +1,8 @@
 //! A tree without memtable, log or threads: flushes and compactions of real tables on
 //! a disk in memory, each change applied to a version at once.
 
+#![allow(dead_code, reason = "each test file uses a part of what they share")]
+
 use lsm_compaction::{
     Busy, GcRules, GcStream, InputRun, OlderTables, OutputOptions, PickView, Plan, Strategy, merge_runs,
     range_tombstones_of, write_tables,

@@ -1,5 +1,7 @@
 //! Property tests whose random inputs replay from one printed number.
 
+#![allow(dead_code, reason = "each test file uses a part of what they share")]
+
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 

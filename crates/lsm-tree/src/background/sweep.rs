@@ -61,11 +61,11 @@ impl Engine {
             let counters = Edit::Counters { next_file: 0, next_seqno, next_keyspace: 0 };
             self.store.commit_edits(manifest, vec![Edit::Log { first_segment, durable_through }, counters])
         })?;
-        let released = self.commit.lock().log.release_below(first_segment);
-        if let Err(error) =
-            lsm_log::remove_segments(self.store.env.fs.as_ref(), &self.store.directory, &released)
-        {
-            tracing::warn!(%error, "log segments that are not needed stay until the next open");
+        let released = self.commit.lock().log.releasable_below(first_segment);
+        let (fs, directory) = (self.store.env.fs.as_ref(), &self.store.directory);
+        match lsm_log::remove_segments(fs, directory, &released) {
+            Ok(()) => self.commit.lock().log.forget_segments(&released),
+            Err(error) => tracing::warn!(%error, "log segments that are not needed stay for now"),
         }
         Ok(())
     }

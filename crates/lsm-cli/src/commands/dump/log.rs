@@ -1,6 +1,6 @@
 //! A segment of the write-ahead log as text: each record, and each entry on request.
 
-use super::{OPTIONS, shown, summary};
+use super::{options, shown, summary};
 use crate::failure::Failure;
 use lsm_log::{LOG_MAGIC, LogPosition};
 use lsm_types::ValueKind;
@@ -29,7 +29,7 @@ impl From<io::Error> for Stop {
 
 /// Prints the segment `path`.
 pub(super) fn dump(path: &Path, entries: bool, out: &mut dyn Write) -> Result<(), Failure> {
-    let read = lsm_log::read_segment(&OsFs, path, LOG_MAGIC, OPTIONS, &mut |end, payload| {
+    let read = lsm_log::read_segment(&OsFs, path, LOG_MAGIC, options(), &mut |end, payload| {
         record(end, payload, entries, out).map_err(Stop::from)
     });
     let read = read.map_err(|stop| match stop {

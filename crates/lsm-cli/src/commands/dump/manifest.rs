@@ -1,6 +1,6 @@
 //! A manifest as text: the changes of each record.
 
-use super::{OPTIONS, shown, summary};
+use super::{options, shown, summary};
 use crate::failure::Failure;
 use crate::units::{bytes, thousands};
 use lsm_sstable::TableMeta;
@@ -13,7 +13,7 @@ use std::path::Path;
 /// Prints the manifest `path`.
 pub(super) fn dump(path: &Path, out: &mut dyn Write) -> Result<(), Failure> {
     let mut printed = Ok(());
-    let read = read_manifest(&OsFs, path, OPTIONS, &mut |end, edits| {
+    let read = read_manifest(&OsFs, path, options(), &mut |end, edits| {
         if printed.is_err() {
             return;
         }

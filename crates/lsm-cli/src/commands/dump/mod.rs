@@ -31,8 +31,9 @@ pub(crate) struct Args {
 const TABLE_MAGIC: [u8; 8] = *b"LSMTABLE";
 
 /// Damage is passed over, so that what lies behind it can be seen as well.
-const OPTIONS: RecoverOptions =
-    RecoverOptions { mode: RecoveryMode::Salvage, durable_through: lsm_log::LogPosition::ZERO };
+fn options() -> RecoverOptions {
+    RecoverOptions { mode: RecoveryMode::Salvage, ..RecoverOptions::default() }
+}
 
 /// Runs the command.
 pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
@@ -48,7 +49,8 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
         TABLE_MAGIC => table(path, args.entries, out)?,
         _ => {
             let path = path.display();
-            let sentence = format!("{path} is no file of ours: give a table (.sst), a log segment (.log) or a MANIFEST");
+            let sentence =
+                format!("{path} is no file of ours: give a table (.sst), a log segment (.log) or a MANIFEST");
             return Err(Failure::Other(sentence));
         }
     }
