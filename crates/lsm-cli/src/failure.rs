@@ -28,7 +28,7 @@ pub(crate) enum Failure {
     Read { path: PathBuf, source: io::Error },
     #[error("{}", engine_sentence(.0))]
     Engine(#[from] lsm_tree::Error),
-    #[error("{0}; nothing from that line on was loaded and the {loaded} entries before it were: correct the line and load again", loaded = crate::units::thousands(*.1))]
+    #[error("{0}; the {loaded} before it loaded, nothing from it on: correct the line and load again", loaded = crate::units::count(*.1, "entry", "entries"))]
     Line(LineError, u64),
     #[error("{0}; double a backslash that stands for itself, or give --hex")]
     Escape(#[from] EscapeError),

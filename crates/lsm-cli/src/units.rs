@@ -15,6 +15,11 @@ pub(crate) fn thousands(number: u64) -> String {
     out
 }
 
+/// `1 entry`, `34,924 entries`.
+pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", thousands(number), if number == 1 { one } else { many })
+}
+
 /// A number of bytes with one decimal in the unit that fits.
 pub(crate) fn bytes(number: u64) -> String {
     let mut value = number as f64;
@@ -50,6 +55,8 @@ mod tests {
     fn numbers_read_well() {
         assert_eq!(thousands(7), "7");
         assert_eq!(thousands(1_234_567), "1,234,567");
+        assert_eq!(count(1, "entry", "entries"), "1 entry");
+        assert_eq!(count(1000, "entry", "entries"), "1,000 entries");
         assert_eq!(bytes(1023), "1023 B");
         assert_eq!(bytes(1_913_704), "1.8 MiB");
         assert_eq!(rate(123_456, Duration::from_secs(1)), "123,000");

@@ -1,6 +1,8 @@
 //! Cutting a stream into real tables: range tombstones at the cuts, tables of
 //! tombstones alone, cancelling, a full disk.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+
 mod common;
 #[path = "common/engine.rs"]
 mod engine;

@@ -1,5 +1,7 @@
 //! Single decisions on synthetic versions: tables that exist in name only.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+
 mod common;
 #[path = "common/engine.rs"]
 mod engine;

@@ -3,8 +3,8 @@
 //!
 //! Each header names its predecessor. From the newest segment backwards the chain is
 //! followed; segments that it passes over were discarded by an earlier recovery. Where
-//! a predecessor is missing although older segments exist there is a gap: the log is
-//! what lies before the first gap, and only marks count of what lies beyond.
+//! a predecessor is missing although it or older segments must exist there is a gap: the
+//! log is what lies before the first gap, and only marks count of what lies beyond.
 #![deny(clippy::indexing_slicing)]
 
 use crate::segment::Found;
@@ -88,11 +88,17 @@ impl Chain {
             }
             chain.dead.push(number);
         }
-        chain.sort(begun);
+        // A missing segment is a hole where the caller knows it to be needed, or where its
+        // file is there without a header; else it was removed when nobody needed it.
+        let must_exist = |number: u64| {
+            number >= options.oldest_needed && (options.oldest_needed > 0 || numbers.contains(&number))
+        };
+        chain.sort(begun, must_exist);
         Ok(chain)
     }
 
-    fn sort(&mut self, mut begun: BTreeMap<u64, OpenSegment>) {
+    fn sort(&mut self, mut begun: BTreeMap<u64, OpenSegment>, must_exist: impl Fn(u64) -> bool) {
+        // Groups of segments without a gap, the newest group first.
         let mut groups = Vec::new();
         while let Some((_, newest)) = begun.pop_last() {
             let mut predecessor = newest.header.predecessor;
@@ -110,7 +116,11 @@ impl Chain {
             group.reverse();
             groups.push(group);
         }
-        self.log = groups.pop().unwrap_or_default();
+        let oldest = groups.last().and_then(|group: &Vec<OpenSegment>| group.first());
+        let before = oldest.and_then(|segment| segment.header.predecessor);
+        if !before.is_some_and(|end| must_exist(end.number)) {
+            self.log = groups.pop().unwrap_or_default();
+        }
         self.beyond = groups.into_iter().rev().flatten().collect();
         self.dead.sort_unstable();
     }

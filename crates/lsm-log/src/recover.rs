@@ -33,8 +33,9 @@ pub struct RecoverOptions {
     pub mode: RecoveryMode,
     /// How far the log is known durable from elsewhere.
     pub durable_through: LogPosition,
-    /// Segments with lower numbers are not read. Say so where it is known durably:
-    /// power loss may bring a removed segment back without its neighbours.
+    /// Segments with lower numbers are not read, and this one and later ones must be
+    /// there. To be known durably before any of the lower ones is removed: power loss may
+    /// bring a removed segment back without its neighbours. 0: not known.
     pub oldest_needed: u64,
 }
 

@@ -181,7 +181,8 @@ impl LogWriter {
     /// on in the current segment. [`Error::Failed`] for any other failure.
     pub fn roll(&mut self) -> Result<(), Error> {
         self.sync.check()?;
-        if self.current.staged_bytes() > 0 || self.current.end_offset() == SEGMENT_HEADER_BYTES {
+        let is_empty = self.current.end_offset() == SEGMENT_HEADER_BYTES;
+        if self.current.staged_bytes() > 0 || (is_empty && !self.current.is_exhausted()) {
             return Ok(());
         }
         let outcome = self.try_roll();

@@ -1,4 +1,5 @@
 //! What a user of the log relies on, one story a test.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use lsm_log::{
     Error, LOG_MAGIC, LogOptions, LogPosition, LogWriter, RecoverOptions, Recovered, SegmentHeader,
@@ -86,6 +87,17 @@ fn many_failures_move_the_log_to_another_segment() {
     }
     append(&mut log, b"taken").unwrap();
     assert!(log.segments().len() > 1);
+    assert_eq!(read_all(&fs.inner().process_kill()).0, [b"taken"]);
+
+    // Even when not a byte could be written, not even a mark.
+    let (fs, mut log) = new_log(1 << 20);
+    fs.fail_from(fs.operations(), Fault::DiskFull);
+    for round in 0..600 {
+        assert!(append(&mut log, b"refused").unwrap_err().is_disk_full(), "round {round}");
+        log.discard_staged();
+    }
+    fs.heal();
+    append(&mut log, b"taken").unwrap();
     assert_eq!(read_all(&fs.inner().process_kill()).0, [b"taken"]);
 }
 

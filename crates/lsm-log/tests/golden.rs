@@ -1,5 +1,6 @@
 //! The bytes of format version 1, as docs/format/log.md draws them. `LSM_GOLDEN=write`
 //! writes the files anew: only together with a new version.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use lsm_log::{
     Error, LOG_MAGIC, LogPosition, RecoverOptions, RecoveryMode, SegmentEnd, SegmentHeader, SegmentWriter,

@@ -38,3 +38,4 @@ mod visible;
 pub use visible::VisibleCursor;
 mod coverage;
 pub mod expiry;
+mod kept;

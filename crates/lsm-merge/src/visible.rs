@@ -10,13 +10,11 @@
 
 use crate::coverage::Coverage;
 use crate::expiry;
+use crate::kept::Kept;
 use lsm_types::{Cursor, InternalKey, KeySpan, RangeTombstoneSet, SeqNo, Slice, Trailer, ValueKind};
 
 /// After so many steps over entries of no interest, a seek is tried instead.
 const STEPS_BEFORE_SEEK: u32 = 16;
-
-/// Values from this length on are kept as slices and not copied.
-const SHARE_FROM_BYTES: usize = 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Position {
@@ -25,33 +23,6 @@ enum Position {
     Forward,
     /// The entry shown is kept; the inner cursor stands before it, or nowhere.
     Backward,
-}
-
-/// The entry shown while walking backward.
-#[derive(Debug)]
-struct Kept {
-    trailer: Trailer,
-    /// Holds the value if it is short, else `shared` does.
-    copied: Vec<u8>,
-    shared: Option<Slice>,
-}
-
-impl Kept {
-    fn keep<C: Cursor>(&mut self, cursor: &C) {
-        self.trailer = cursor.key().trailer;
-        let value = cursor.value();
-        self.copied.clear();
-        self.shared = None;
-        if value.len() < SHARE_FROM_BYTES {
-            self.copied.extend_from_slice(value);
-        } else {
-            self.shared = Some(cursor.value_slice());
-        }
-    }
-
-    fn value(&self) -> &[u8] {
-        self.shared.as_deref().unwrap_or(&self.copied)
-    }
 }
 
 /// Walks the user keys that a snapshot sees, in both directions, showing of each the
@@ -88,7 +59,7 @@ impl<C: Cursor> VisibleCursor<C> {
             coverage: Coverage::new(tombstones, snapshot),
             position: Position::Nowhere,
             key: Vec::new(),
-            kept: Kept { trailer: Trailer::new(0, ValueKind::Value), copied: Vec::new(), shared: None },
+            kept: Kept::default(),
         }
     }
 
@@ -147,10 +118,10 @@ impl<C: Cursor> VisibleCursor<C> {
     /// The value as an owned slice, sharing memory where the source can.
     #[must_use]
     pub fn value_slice(&self) -> Slice {
-        let stored = match (self.position, &self.kept.shared) {
-            (Position::Forward, _) => self.inner.value_slice(),
-            (Position::Backward, Some(shared)) => shared.clone(),
-            _ => return Slice::copy_from(self.value()),
+        let stored = match self.position {
+            Position::Nowhere => return Slice::empty(),
+            Position::Forward => self.inner.value_slice(),
+            Position::Backward => self.kept.value_slice(),
         };
         if self.kind() == ValueKind::ExpiringValue {
             stored.get_slice(8..).unwrap_or_default()
@@ -176,7 +147,7 @@ impl<C: Cursor> VisibleCursor<C> {
     #[inline]
     fn trailer(&self) -> Trailer {
         match self.position {
-            Position::Backward => self.kept.trailer,
+            Position::Backward => self.kept.trailer(),
             Position::Nowhere | Position::Forward => self.inner.key().trailer,
         }
     }
@@ -386,13 +357,13 @@ impl<C: Cursor> VisibleCursor<C> {
             self.key.clear();
             self.key.extend_from_slice(key.user_key);
             self.keep_newest_visible()?;
-            let kind = self.kept.trailer.kind();
+            let kind = self.kept.trailer().kind();
             if kind.is_tombstone()
                 || (kind == ValueKind::ExpiringValue && expiry::is_expired(self.kept.value(), self.now_ms))
             {
                 continue;
             }
-            let Some(covered) = self.coverage.over(&self.key, self.kept.trailer.seqno()) else {
+            let Some(covered) = self.coverage.over(&self.key, self.kept.trailer().seqno()) else {
                 self.position = Position::Backward;
                 return Ok(());
             };

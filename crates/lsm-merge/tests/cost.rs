@@ -57,12 +57,14 @@ fn key(number: u32) -> Slice {
     Slice::from(format!("key{number:08}"))
 }
 
-fn value(number: u32, seqno: SeqNo) -> (InternalKey<Slice>, Slice) {
+type Entry = (InternalKey<Slice>, Slice);
+
+fn value(number: u32, seqno: SeqNo) -> Entry {
     (InternalKey::new(key(number), seqno, ValueKind::Value), Slice::from("v"))
 }
 
 fn moves(
-    sources: Vec<(Vec<(InternalKey<Slice>, Slice)>, SeqNo)>,
+    sources: Vec<(Vec<Entry>, SeqNo)>,
     snapshot: SeqNo,
     tombstones: &RangeTombstoneSet,
     span: KeySpan,

@@ -1,6 +1,8 @@
 //! Random walks over merged, concatenated and snapshot-visible cursors against a
 //! sorted vector that says what must be seen.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+
 mod common;
 
 use lsm_merge::{ConcatCursor, MergeCursor, Parts, VisibleCursor, expiry};

@@ -395,7 +395,8 @@ fn missing_files_are_reported() {
 #[test]
 fn salvage_saves_what_can_be_read() {
     let fs = damaged_victim(true);
-    let (log, len) = files(&fs).into_iter().rfind(|(path, _)| path.to_string_lossy().ends_with(".log")).unwrap();
+    let (log, len) =
+        files(&fs).into_iter().rfind(|(path, _)| path.to_string_lossy().ends_with(".log")).unwrap();
     let file = fs.open_write(&log).unwrap();
     file.write_all_at(&[0xa5; 64], len.min(4096) / 2).unwrap();
     drop(file);
@@ -481,7 +482,8 @@ fn a_newer_format_is_told_apart_from_damage() {
         if let Err(Error::Corruption { offset, expected, got, .. }) = &outcome {
             // The checksum does not fit the new version: put in the one that does.
             let stored = u32::from_le_bytes(head[12..16].try_into().unwrap());
-            let sums = [expected, got].map(|sum| u32::from_str_radix(sum.trim_start_matches("0x"), 16).unwrap());
+            let sums =
+                [expected, got].map(|sum| u32::from_str_radix(sum.trim_start_matches("0x"), 16).unwrap());
             let fitting = sums.into_iter().find(|&sum| sum != stored).unwrap();
             file.write_all_at(&fitting.to_le_bytes(), *offset).unwrap();
             outcome = read_all(&fs, RecoveryMode::TornTail);

@@ -61,7 +61,10 @@ fn main() -> Result<()> {
     let start = Instant::now();
     for step in 0..reads {
         let index = step.wrapping_mul(0x9e37_79b9_7f4a_7c15) % count;
-        assert!(entries.get(key(index))?.is_some_and(|found| found == value(index)), "entry {index} is wrong");
+        assert!(
+            entries.get(key(index))?.is_some_and(|found| found == value(index)),
+            "entry {index} is wrong"
+        );
     }
     report("get", reads, start);
     let start = Instant::now();

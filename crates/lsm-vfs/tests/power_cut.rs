@@ -1,4 +1,5 @@
 //! What a power cut may and may not do to the disk in memory.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use lsm_vfs::{Fault, FaultFs, Fs, MemFs};
 use std::collections::BTreeSet;

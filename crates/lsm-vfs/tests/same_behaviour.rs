@@ -1,5 +1,6 @@
 //! One script over the real file system, the one in memory and the one that can
 //! fail: whoever tests on one must find the same on the others.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use lsm_vfs::{FaultFs, Fs, MemFs, OsFs};
 use std::io::ErrorKind;

@@ -6,7 +6,7 @@ use crate::progress::Progress;
 use crate::records::{
     Column, Columns, CsvRecords, JsonRecords, LineError, Records, Spelling, TsvRecords, read_checked,
 };
-use crate::units::{bytes, duration, rate, thousands};
+use crate::units::{bytes, count, duration, rate};
 use lsm_tree::{Batch, Database, Durability, Keyspace};
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
@@ -97,8 +97,8 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
     let elapsed = started.elapsed();
     writeln!(
         out,
-        "loaded {} entries, {}, in {}: {} entries/s",
-        thousands(entries),
+        "loaded {}, {}, in {}: {} entries/s",
+        count(entries, "entry", "entries"),
         bytes(loaded_bytes),
         duration(elapsed),
         rate(entries, elapsed),
@@ -180,14 +180,14 @@ impl Loader<'_> {
         let (mut key, mut value) = (Vec::new(), Vec::new());
         loop {
             let mut batch = self.db.batch();
-            let (mut count, mut batch_bytes) = (0, 0);
+            let (mut entries, mut batch_bytes) = (0, 0);
             let end = loop {
                 match read_checked(records, name, &mut key, &mut value) {
                     Ok(true) => {
                         batch.insert(self.keyspace, &key, &value);
-                        count += 1;
+                        entries += 1;
                         batch_bytes += key.len() + value.len();
-                        if count == self.batch_entries || batch_bytes >= BATCH_BYTES {
+                        if entries == self.batch_entries || batch_bytes >= BATCH_BYTES {
                             break None;
                         }
                     }
@@ -195,7 +195,7 @@ impl Loader<'_> {
                     Err(error) => break Some(Some(error)),
                 }
             };
-            self.commit(batch, count, batch_bytes)?;
+            self.commit(batch, entries, batch_bytes)?;
             progress.entries(self.entries);
             if let Some(complaint) = end {
                 return Ok(complaint);
@@ -203,10 +203,10 @@ impl Loader<'_> {
         }
     }
 
-    fn commit(&mut self, batch: Batch, count: usize, batch_bytes: usize) -> Result<(), Failure> {
-        if count > 0 {
+    fn commit(&mut self, batch: Batch, entries: usize, batch_bytes: usize) -> Result<(), Failure> {
+        if entries > 0 {
             batch.durability(self.durability).commit()?;
-            self.entries += count as u64;
+            self.entries += entries as u64;
             self.bytes += batch_bytes as u64;
         }
         Ok(())

@@ -4,11 +4,13 @@
 
 use crate::database::require_database;
 use crate::failure::{Failure, Outcome, complain};
-use crate::units::{bytes, duration, thousands};
-use lsm_log::{LogPosition, RecoverOptions, SEGMENT_HEADER_BYTES, segment_number, segment_path};
+use crate::units::{bytes, count, duration};
+use lsm_log::{Cut, LogPosition, RecoverOptions, SEGMENT_HEADER_BYTES, segment_number, segment_path};
 use lsm_sstable::{Table, TableContext, TableMeta};
 use lsm_types::batch::BatchReader;
-use lsm_version::{FileNumber, MANIFEST_NAME, MANIFEST_NEW_NAME, Manifest, ManifestState, table_file_name};
+use lsm_version::{
+    FileNumber, MANIFEST_NAME, MANIFEST_NEW_NAME, Manifest, ManifestState, read_manifest, table_file_name,
+};
 use lsm_vfs::{Corruption, Fs, IoError, OsFs};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -39,14 +41,14 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
     check.log(state.as_ref())?;
     check.strangers()?;
     let Check { files, read_bytes, damage, .. } = check;
-    let read = format!("{} files, {}", thousands(files), bytes(read_bytes));
+    let read = format!("{}, {}", count(files, "file", "files"), bytes(read_bytes));
     match damage.first() {
         None => {
             writeln!(out, "sound: {read}, every byte read and checked in {}", duration(started.elapsed()))?;
             Ok(Outcome::Done)
         }
         Some(first) => {
-            writeln!(out, "DAMAGED: {} of {read}", thousands(damage.len() as u64))?;
+            writeln!(out, "DAMAGED: {} of {read}", damage.len())?;
             complain(&format!("{first}; bring the data back from a checkpoint, or open it in salvage mode"));
             Ok(Outcome::Negative)
         }
@@ -160,17 +162,26 @@ impl<'a> Check<'a> {
     fn manifest(&mut self) -> Result<Option<ManifestState>, Failure> {
         let path = self.dir.join(MANIFEST_NAME);
         let len_bytes = self.fs.open_read(&path)?.len()?;
-        let opened = Manifest::open(self.fs.as_ref(), self.dir);
-        let state = opened.as_ref().ok().and_then(Option::as_ref).map(|manifest| manifest.state().clone());
-        let found = opened.map_err(Fault::from).map(|_| match &state {
-            Some(state) => {
-                let tables: usize = state.keyspaces.values().map(|keyspace| keyspace.tables.len()).sum();
-                format!("{} keyspaces, {} tables", state.keyspaces.len(), thousands(tables as u64))
-            }
-            None => String::new(),
-        });
+        let read = self.read_manifest(&path);
+        let (state, found) = match read {
+            Ok((state, text)) => (Some(state), Ok(text)),
+            Err(fault) => (None, Err(fault)),
+        };
         self.note(MANIFEST_NAME, len_bytes, found)?;
         Ok(state)
+    }
+
+    fn read_manifest(&self, path: &Path) -> Result<(ManifestState, String), Fault> {
+        let Some(manifest) = Manifest::open(self.fs.as_ref(), self.dir)? else {
+            return Err(Corruption::new(path, 0, "a manifest", "none").into());
+        };
+        let read = read_manifest(self.fs.as_ref(), path, RecoverOptions::default(), &mut |_, _| {})?;
+        let state = manifest.state().clone();
+        let tables: usize = state.keyspaces.values().map(|keyspace| keyspace.tables.len()).sum();
+        let end = how_it_ends(read.cut.as_ref(), read.closed_cleanly);
+        let keyspaces = count(state.keyspaces.len() as u64, "keyspace", "keyspaces");
+        let text = format!("{keyspaces}, {}; {end}", count(tables as u64, "table", "tables"));
+        Ok((state, text))
     }
 
     /// Checks the tables that the manifest names, or, without one, all that are there.
@@ -206,10 +217,11 @@ impl<'a> Check<'a> {
             }
         };
         let report = Table::open(&self.context, path, number, meta)?.verify()?;
-        let mut text =
-            format!("{} entries in {} blocks", thousands(report.entries), thousands(report.blocks));
+        let entries = count(report.entries, "entry", "entries");
+        let mut text = format!("{entries} in {}", count(report.blocks, "block", "blocks"));
         if report.range_tombstones > 0 {
-            text.push_str(&format!(", {} range deletions", thousands(report.range_tombstones)));
+            let deletions = count(report.range_tombstones, "range deletion", "range deletions");
+            text.push_str(&format!(", {deletions}"));
         }
         Ok(text)
     }
@@ -326,15 +338,20 @@ impl Tally {
     }
 
     fn describe(&self, recovered: &lsm_log::Recovered) -> String {
-        let end = match &recovered.cut {
-            Some(cut) => format!(
-                "it ends in a write cut short at byte {} ({} bytes), which the next open leaves out",
-                cut.offset,
-                thousands(cut.discarded_bytes)
-            ),
-            None if recovered.closed_cleanly => "closed cleanly".to_owned(),
-            None => "ends without a mark, as after a kill".to_owned(),
-        };
-        format!("log: {} batches with {} entries; {end}", thousands(self.batches), thousands(self.entries))
+        let end = how_it_ends(recovered.cut.as_ref(), recovered.closed_cleanly);
+        let batches = count(self.batches, "batch", "batches");
+        format!("log: {batches} with {}; {end}", count(self.entries, "entry", "entries"))
+    }
+}
+
+/// How log and manifest end: not damage, but worth knowing.
+fn how_it_ends(cut: Option<&Cut>, closed_cleanly: bool) -> String {
+    match cut {
+        Some(cut) => format!(
+            "its last {} are a write cut short, which was never acknowledged",
+            count(cut.discarded_bytes, "byte", "bytes")
+        ),
+        None if closed_cleanly => "closed cleanly".to_owned(),
+        None => "not closed, as after a kill".to_owned(),
     }
 }

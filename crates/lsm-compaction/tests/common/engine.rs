@@ -79,8 +79,7 @@ impl Engine {
         let mut number = self.next_number;
         let mut sink = || -> Result<(FileNumber, TableWriter), Error> {
             number += 1;
-            let mut writer_options = WriterOptions::default();
-            writer_options.compression = Compression::None;
+            let writer_options = WriterOptions { compression: Compression::None, ..WriterOptions::default() };
             let name = table_file_name(number);
             Ok((number, TableWriter::create(&fs, Path::new(&name), number, &writer_options)?))
         };

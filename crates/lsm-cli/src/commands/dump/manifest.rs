@@ -46,7 +46,12 @@ fn describe(edit: &Edit) -> String {
         Edit::Log { first_segment, durable_through } => {
             format!("log: needed from segment {first_segment} on, durable through position {durable_through}")
         }
-        other => format!("{other:?}"),
+        Edit::ExactFrom { keyspace, seqno } => {
+            format!("keyspace {keyspace}: tables answer right for snapshots from seqno {seqno} on")
+        }
+        Edit::Counters { next_file, next_seqno, next_keyspace } => {
+            format!("next file {next_file}, next seqno {next_seqno}, next keyspace {next_keyspace}, or later")
+        }
     }
 }
 
