@@ -9,6 +9,7 @@ use crate::store::Store;
 use crate::write::commit::CommitState;
 use crate::{Error, Result};
 use lsm_log::{GroupSync, SegmentPreparer};
+use lsm_sync::atomic::{AtomicU64, Ordering};
 use lsm_sync::{Mutex, RwLock};
 use lsm_types::SeqNo;
 use lsm_types::batch::KeyspaceId;
@@ -34,8 +35,17 @@ pub(crate) struct Engine {
     pub(crate) keyspaces: RwLock<Keyspaces>,
     pub(crate) scheduler: Scheduler<Work>,
     pub(crate) recovery: RecoveryReport,
-    /// The last failure of background work that is being retried. Guards itself.
-    trouble: Mutex<Option<Error>>,
+    trouble: Trouble,
+}
+
+/// Failures of background work that are being retried.
+#[derive(Debug, Default)]
+struct Trouble {
+    /// How many there were. Stored with Release after `last`, so that who sees the
+    /// count grow finds the failure.
+    count: AtomicU64,
+    /// The last one, until a retry succeeds. Guards itself.
+    last: Mutex<Option<Error>>,
 }
 
 /// The keyspaces that exist, and those that were dropped and are still read.
@@ -64,7 +74,7 @@ impl Engine {
             keyspaces: RwLock::new(Keyspaces { by_name, dropped: Vec::new() }),
             scheduler,
             recovery,
-            trouble: Mutex::new(None),
+            trouble: Trouble::default(),
         }
     }
 
@@ -86,6 +96,12 @@ impl Engine {
         started.map_err(|source| {
             Error::from(lsm_vfs::IoError::new("start a thread for", &self.store.directory, source))
         })?;
+        if !self.recovery.log_damage_skipped.is_empty() {
+            // The damage stays in the old segments: what was salvaged moves into tables.
+            for core in self.cores() {
+                self.rotate(&core);
+            }
+        }
         self.flush_soon();
         for core in self.cores() {
             self.refresh_pressure(&core);
@@ -93,6 +109,9 @@ impl Engine {
         }
         if !self.store.graveyard.is_empty() {
             self.scheduler.submit(Work::Sweep);
+        }
+        if self.commit.lock().full_segments.len() > 1 {
+            self.scheduler.submit(Work::ReleaseLog);
         }
         Ok(())
     }
@@ -111,13 +130,9 @@ impl Engine {
                 }
             }
             Work::PrepareLog => self.prepare_log(),
+            Work::ReleaseLog => self.run_release_log(),
             Work::Sweep => self.sweep(),
         }
-    }
-
-    /// Blocks until `condition` holds; see [`Scheduler::wait_until`].
-    pub(crate) fn wait_until(&self, condition: impl Fn() -> bool) -> bool {
-        self.scheduler.wait_until(condition, |work| self.run(work))
     }
 
     /// Lets other work come between, in deterministic execution.
@@ -141,19 +156,51 @@ impl Engine {
         self.keyspaces.read().by_name.values().find(|core| core.id == id).map(Arc::clone)
     }
 
-    /// Remembers a failure that is being retried, for the stats.
+    /// Remembers a failure that is being retried, and wakes those who wait for the work.
     pub(crate) fn note_trouble(&self, error: &Error) {
-        *self.trouble.lock() = Some(error.clone());
+        *self.trouble.last.lock() = Some(error.clone());
+        self.trouble.count.fetch_add(1, Ordering::Release);
+        self.scheduler.wake_waiters();
     }
 
     /// Forgets it, since the retry succeeded.
     pub(crate) fn clear_trouble(&self) {
-        *self.trouble.lock() = None;
+        *self.trouble.last.lock() = None;
     }
 
     /// The failure that is being retried.
     pub(crate) fn trouble(&self) -> Option<Error> {
-        self.trouble.lock().clone()
+        self.trouble.last.lock().clone()
+    }
+
+    /// Waits until `condition` holds, or background work fails, or the store can no
+    /// longer be written; answers accordingly.
+    pub(crate) fn wait_for_work(&self, condition: impl Fn() -> bool) -> Result<()> {
+        // Pairs with the Release in `note_trouble`.
+        let troubles = || self.trouble.count.load(Ordering::Acquire);
+        let before = troubles();
+        let ended = || condition() || troubles() != before || self.store.check_usable().is_err();
+        let has_ended = self.scheduler.wait_until(ended, |work| self.run(work));
+        self.store.check_usable()?;
+        match self.trouble() {
+            Some(error) if troubles() != before && !condition() => Err(error),
+            None | Some(_) if has_ended => Ok(()),
+            _ => Err(Error::invalid("the wait is for background work, and none is left to do")),
+        }
+    }
+
+    /// Blocks until nothing is left to do in the background.
+    pub(crate) fn wait_idle(&self) -> Result<()> {
+        self.store.check_usable()?;
+        let troubles = || self.trouble.count.load(Ordering::Acquire);
+        let before = troubles();
+        let has_failed = || troubles() != before || self.store.check_usable().is_err();
+        self.scheduler.wait_idle_unless(has_failed, |work| self.run(work));
+        self.store.check_usable()?;
+        match self.trouble() {
+            Some(error) if troubles() != before => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// What a plain read of `core` looks at: the published bound first, the newest

@@ -297,22 +297,12 @@ impl Engine {
         self.flush_soon();
         let is_flushed = || {
             let view = core.history.latest();
-            view.sealed.iter().all(|sealed| sealed.rotation > target)
-                || core.is_dropped()
-                || self.store.check_usable().is_err()
+            core.is_dropped() || view.sealed.iter().all(|sealed| sealed.rotation > target)
         };
-        if !self.wait_until(is_flushed) {
-            self.store.check_usable()?;
-        }
+        self.wait_for_work(is_flushed)?;
         if core.is_dropped() {
             return Err(Error::invalid(format!("the keyspace {:?} was dropped", core.name)));
         }
-        self.store.check_usable()
-    }
-
-    pub(crate) fn wait_idle(&self) -> Result<()> {
-        self.store.check_usable()?;
-        self.scheduler.wait_idle(|work| self.run(work));
-        self.store.check_usable()
+        Ok(())
     }
 }

@@ -29,6 +29,8 @@ use std::sync::Arc;
 
 /// The file whose lock stands for the directory.
 const LOCK_NAME: &str = "LOCK";
+/// Where salvage puts what nobody names.
+const LOST_NAME: &str = "lost";
 
 /// What opening a database found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -41,7 +43,8 @@ pub struct RecoveryReport {
     pub log_cut: Option<String>,
     /// Damage in the log that salvage mode passed over.
     pub log_damage_skipped: Vec<String>,
-    /// Files of ours that the manifest does not name and that were removed.
+    /// Files of ours that the manifest does not name: removed, or in salvage mode moved
+    /// to `lost/`.
     pub removed_files: Vec<String>,
     /// Names that are not ours; they were left alone.
     pub foreign_files: Vec<String>,
@@ -63,7 +66,7 @@ enum FileName {
 }
 
 fn classify(name: &str) -> FileName {
-    if [MANIFEST_NAME, MANIFEST_NEW_NAME, LOCK_NAME].contains(&name) {
+    if [MANIFEST_NAME, MANIFEST_NEW_NAME, LOCK_NAME, LOST_NAME].contains(&name) {
         return FileName::Ours;
     }
     if let Some(number) = lsm_log::segment_number(name) {
@@ -186,8 +189,8 @@ fn table_lengths(entries: &[DirEntry]) -> BTreeMap<FileNumber, u64> {
     lengths.collect()
 }
 
-/// Buries the files of ours that nobody names, and lists the others.
-fn account_for(found: &Found, report: &mut RecoveryReport) {
+/// Sets aside the files of ours that nobody names, and lists the others.
+fn account_for(found: &Found, report: &mut RecoveryReport) -> Result<()> {
     let named: BTreeSet<FileNumber> =
         found.state.keyspaces.values().flat_map(|keyspace| keyspace.tables.keys().copied()).collect();
     for entry in &found.entries {
@@ -203,9 +206,24 @@ fn account_for(found: &Found, report: &mut RecoveryReport) {
         };
         if is_orphan {
             report.removed_files.push(entry.name.clone());
-            found.store.graveyard.bury(found.store.directory.join(&entry.name));
+            set_aside(&found.store, &entry.name)?;
         }
     }
+    Ok(())
+}
+
+/// Has a file removed, or in salvage mode, where it may be worth a look, moved to
+/// `lost/`.
+fn set_aside(store: &Store, name: &str) -> Result<()> {
+    let path = store.directory.join(name);
+    if store.options.recovery_mode != RecoveryMode::Salvage {
+        store.graveyard.bury(path);
+        return Ok(());
+    }
+    let lost = store.directory.join(LOST_NAME);
+    store.env.fs.create_dir_all(&lost)?;
+    store.env.fs.rename(&path, &lost.join(name))?;
+    Ok(store.env.fs.sync_dir(&lost)?)
 }
 
 fn stored_options(store: &Store, keyspace: &KeyspaceState) -> Result<KeyspaceOptions> {
@@ -223,7 +241,7 @@ pub(crate) fn open_tree(path: &Path, options: TreeOptions) -> Result<(Store, Cor
     options.keyspace.validate()?;
     let found = find(path, options.store, StoreKind::Tree)?;
     let mut report = RecoveryReport::default();
-    account_for(&found, &mut report);
+    account_for(&found, &mut report)?;
     let store = &found.store;
     let core = match found.state.keyspaces.first_key_value() {
         Some((&id, keyspace)) => {
@@ -248,7 +266,7 @@ pub(crate) fn open_tree(path: &Path, options: TreeOptions) -> Result<(Store, Cor
 pub(crate) fn open_database(path: &Path, options: Options) -> Result<Arc<Engine>> {
     let found = find(path, options, StoreKind::Database)?;
     let mut report = RecoveryReport::default();
-    account_for(&found, &mut report);
+    account_for(&found, &mut report)?;
     let store = &found.store;
     let lengths = table_lengths(&found.entries);
     let mut cores = BTreeMap::new();
@@ -298,21 +316,32 @@ impl<'a> Replay<'a> {
     }
 
     fn run(&mut self, segments: &[u64]) -> Result<Recovered> {
-        let first = self.state.first_segment.max(1);
-        let oldest = segments.iter().copied().filter(|&number| number >= first).min();
-        if oldest.is_some_and(|oldest| oldest > first)
-            && self.store.options.recovery_mode != RecoveryMode::Salvage
-        {
-            let missing = lsm_log::segment_path(&self.store.directory, first);
-            return Err(Corruption::new(&missing, 0, "the oldest log segment", "no such file").into());
-        }
         let options = RecoverOptions {
             mode: self.store.options.recovery_mode,
             durable_through: LogPosition(self.state.log_durable_through),
             oldest_needed: self.state.first_segment,
         };
         let (fs, directory) = (self.store.env.fs.as_ref(), &self.store.directory);
-        lsm_log::recover(fs, directory, segments, options, &mut |end, record| self.apply(end, record))
+        let recovered =
+            lsm_log::recover(fs, directory, segments, options, &mut |end, record| self.apply(end, record))?;
+        self.check_begin(&recovered)?;
+        Ok(recovered)
+    }
+
+    /// The log must begin where the manifest says, or at its very beginning.
+    fn check_begin(&self, recovered: &Recovered) -> Result<()> {
+        let first = self.state.first_segment;
+        let is_whole = match recovered.segments.first() {
+            _ if self.store.options.recovery_mode == RecoveryMode::Salvage => true,
+            Some(oldest) if first == 0 => oldest.base == LogPosition::ZERO,
+            Some(oldest) => oldest.number == first,
+            None => first == 0,
+        };
+        if is_whole {
+            return Ok(());
+        }
+        let missing = lsm_log::segment_path(&self.store.directory, first.max(1));
+        Err(Corruption::new(&missing, 0, "the oldest log segment", "no such file").into())
     }
 
     /// Applies one batch, but for what is in tables already.

@@ -402,12 +402,8 @@ impl KeyspaceOptions {
             Some(compression) if is_last_level => compression,
             _ => self.compression,
         };
-        WriterOptions {
-            block_bytes: self.block_bytes,
-            compression,
-            filter_bits_per_key: self.filter_bits_per_key,
-            ..WriterOptions::default()
-        }
+        let filter_bits_per_key = self.filter_bits_per_key;
+        WriterOptions { block_bytes: self.block_bytes, compression, filter_bits_per_key }
     }
 
     /// Refuses what this build cannot write.

@@ -184,9 +184,7 @@ impl Engine {
                 return self.store.check_usable();
             }
             // Background jobs have claimed what is needed: wait for them and look again.
-            if !self.wait_until(|| !core.has_jobs() || self.store.check_usable().is_err()) {
-                return self.store.check_usable();
-            }
+            self.wait_for_work(|| !core.has_jobs())?;
         }
     }
 

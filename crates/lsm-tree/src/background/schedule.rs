@@ -26,6 +26,8 @@ pub(crate) enum Work {
     Compact(KeyspaceId),
     /// Make the file of the next log segment.
     PrepareLog,
+    /// Remove log segments whose records are all in tables.
+    ReleaseLog,
     /// Drop what closed snapshots and iterators no longer need.
     Sweep,
 }
@@ -102,7 +104,7 @@ impl<J: Job> Queue<J> {
     /// Takes any job, as the seed will have it.
     fn take_any(&mut self) -> Option<J> {
         let count = self.short.len() + self.long.len();
-        let index = (self.random.next_u64() % (count.max(1) as u64)) as usize;
+        let index = self.random.below(count.max(1) as u64) as usize;
         let job = match index.checked_sub(self.short.len()) {
             None => self.short.remove(index),
             Some(index) => self.long.remove(index),
@@ -210,9 +212,10 @@ impl<J: Job> Scheduler<J> {
         self.wait(|_| condition(), run)
     }
 
-    /// Blocks until nothing is queued or running. False when closed first.
-    pub(crate) fn wait_idle(&self, run: impl Fn(J)) -> bool {
-        self.wait(Queue::is_empty, run)
+    /// Blocks until nothing is queued or running, or `gives_up` says so. False when
+    /// closed first.
+    pub(crate) fn wait_idle_unless(&self, gives_up: impl Fn() -> bool, run: impl Fn(J)) -> bool {
+        self.wait(|queue| queue.is_empty() || gives_up(), run)
     }
 
     fn wait(&self, holds: impl Fn(&Queue<J>) -> bool, run: impl Fn(J)) -> bool {
@@ -244,7 +247,7 @@ impl<J: Job> Scheduler<J> {
             return;
         }
         let mut queue = self.queue.lock();
-        if queue.is_closing || queue.random.next_u64() % 4 != 0 {
+        if queue.is_closing || !queue.random.one_in(4) {
             return;
         }
         if let Some(job) = queue.take_any() {

@@ -23,6 +23,14 @@ impl Engine {
         }
     }
 
+    /// [`release_log`](Self::release_log) as a background job: what it leaves is removed
+    /// after the next flush.
+    pub(crate) fn run_release_log(&self) {
+        if let Err(error) = self.release_log() {
+            tracing::warn!(%error, "log segments that are not needed stay for now");
+        }
+    }
+
     /// A snapshot closed: what only it needed may go.
     pub(crate) fn snapshot_closed(&self) {
         if self.all_cores().iter().any(|core| core.history.len() > 1) {

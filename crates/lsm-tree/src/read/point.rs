@@ -25,7 +25,7 @@ pub(crate) fn get(
     let take = |kind, value: ValueRef<'_>| -> Result<Answer<Slice>> {
         match kind {
             ValueKind::Value => Ok(Answer::Value(value.to_slice())),
-            _ => uncommon(kind, value.as_bytes(), now_ms(), |bytes| Slice::copy_from(bytes)),
+            _ => uncommon(kind, value.as_bytes(), now_ms(), Slice::copy_from),
         }
     };
     let mut deleted_below: SeqNo = 0;

@@ -1,9 +1,9 @@
 //! Pacing: a writer waits in proportion to what flushes and compactions are behind,
 //! long before it would have to stop. No sleep has a fixed length.
 
+use crate::Result;
 use crate::core::{Core, Counters};
 use crate::engine::Engine;
-use crate::{Error, Result};
 use std::time::Duration;
 
 /// Runs that wait to be merged from which on writers are slowed.
@@ -48,7 +48,7 @@ impl Engine {
             let view = core.history.latest();
             let has_room =
                 view.sealed.len() < max_sealed && core.strategy.waiting_runs(&view.tables) < STOP_AT_RUNS;
-            has_room || core.is_dropped() || self.store.check_usable().is_err()
+            has_room || core.is_dropped()
         };
         if has_room() {
             return Ok(());
@@ -56,13 +56,11 @@ impl Engine {
         let start_ns = self.store.env.clock.monotonic_ns();
         self.flush_soon();
         self.compact_soon(core);
-        if !self.wait_until(has_room) {
-            self.store.check_usable()?;
-            return Err(Error::invalid("writers wait for background work, and none is left to do"));
-        }
+        // Background work that fails is tried again; the writer is told instead of kept.
+        self.wait_for_work(has_room)?;
         let waited_ns = self.store.env.clock.monotonic_ns().saturating_sub(start_ns);
         Counters::add(&core.counters.stalls_ns, waited_ns);
-        self.store.check_usable()
+        Ok(())
     }
 
     fn pace(&self, core: &Core, bytes: usize) {
