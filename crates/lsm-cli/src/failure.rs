@@ -30,13 +30,15 @@ pub(crate) enum Failure {
     Engine(#[from] lsm_tree::Error),
     #[error("{0}; the {loaded} before it loaded, nothing from it on: correct the line and load again", loaded = crate::units::count(*.1, "entry", "entries"))]
     Line(LineError, u64),
+    #[error("{0}, after {loaded} loaded: loading again from the start is safe", loaded = crate::units::count(*.1, "entry", "entries"))]
+    Load(Box<Self>, u64),
     #[error("{0}; double a backslash that stands for itself, or give --hex")]
     Escape(#[from] EscapeError),
     #[error("{0}; leave --hex away to give text")]
     Hex(#[from] HexError),
     #[error("there is no database in {}; check the path, or make one with 'lsm load' or 'lsm put'", .0.display())]
     NoDatabase(PathBuf),
-    #[error("there is no keyspace '{wanted}'; choose one of {} with --keyspace", list(.present))]
+    #[error("there is no keyspace '{wanted}'; {}", choice(.present))]
     NoKeyspace { wanted: String, present: Vec<String> },
     #[error("{0}; check the disk, the path and its permissions")]
     File(#[from] lsm_vfs::IoError),
@@ -74,11 +76,11 @@ fn engine_sentence(error: &lsm_tree::Error) -> String {
     }
 }
 
-fn list(names: &[String]) -> String {
+fn choice(names: &[String]) -> String {
     if names.is_empty() {
-        "none yet (put something first)".to_owned()
+        "the database has none yet, so load or put something first".to_owned()
     } else {
-        format!("'{}'", names.join("', '"))
+        format!("choose one of '{}' with --keyspace", names.join("', '"))
     }
 }
 

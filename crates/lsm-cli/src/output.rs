@@ -59,3 +59,37 @@ fn write_json(out: &mut dyn Write, bytes: &[u8]) -> io::Result<()> {
         }
     }
 }
+
+/// A table of text whose first column is left-aligned and whose others are right-aligned.
+#[derive(Debug, Default)]
+pub(crate) struct TextTable {
+    rows: Vec<Vec<String>>,
+}
+
+impl TextTable {
+    /// Adds a row.
+    pub(crate) fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
+        self.rows.push(cells.into_iter().map(Into::into).collect());
+    }
+
+    /// Prints the rows, each after `indent`.
+    pub(crate) fn write(&self, out: &mut dyn Write, indent: &str) -> io::Result<()> {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell: &String| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        for row in &self.rows {
+            out.write_all(indent.as_bytes())?;
+            for (index, (cell, &width)) in row.iter().zip(&widths).enumerate() {
+                match index {
+                    0 => write!(out, "{cell:<width$}")?,
+                    _ => write!(out, "  {cell:>width$}")?,
+                }
+            }
+            out.write_all(b"\n")?;
+        }
+        Ok(())
+    }
+}

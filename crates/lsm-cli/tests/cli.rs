@@ -125,17 +125,6 @@ fn small_database(sandbox: &Sandbox) {
     sandbox.run(&["put", "db", "later", "in the log"], b"").expect_code(0);
 }
 
-/// The files of the database in the sandbox, by name.
-fn files(sandbox: &Sandbox) -> Vec<String> {
-    let entries = std::fs::read_dir(sandbox.path("db")).unwrap();
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name != "LOCK")
-        .collect();
-    names.sort();
-    names
-}
-
 #[test]
 fn a_sound_database_is_verified_file_by_file() {
     let sandbox = Sandbox::new();
@@ -143,7 +132,7 @@ fn a_sound_database_is_verified_file_by_file() {
     std::fs::write(sandbox.path("db").join("notes.txt"), "mine").unwrap();
     let ran = sandbox.run(&["verify", "db"], b"").expect_code(0);
     let text = String::from_utf8(ran.stdout).unwrap();
-    for name in files(&sandbox) {
+    for name in sandbox.files("db") {
         assert!(text.lines().any(|line| line.starts_with(&name)), "{name} is not named in:\n{text}");
     }
     assert!(text.contains("default, level ") && text.contains("6 entries in 1 block"), "{text}");
@@ -160,7 +149,7 @@ const CLOSING_MARK_BYTES: usize = 24;
 fn damage_is_found_in_every_file() {
     let sandbox = Sandbox::new();
     small_database(&sandbox);
-    for name in files(&sandbox) {
+    for name in sandbox.files("db") {
         let path = sandbox.path("db").join(&name);
         let sound = std::fs::read(&path).unwrap();
         for part in 1..8 {
@@ -193,7 +182,7 @@ fn damage_is_found_in_every_file() {
 fn a_table_that_is_gone_is_damage() {
     let sandbox = Sandbox::new();
     small_database(&sandbox);
-    let table = files(&sandbox).into_iter().find(|name| name.ends_with(".sst")).unwrap();
+    let table = sandbox.files("db").into_iter().find(|name| name.ends_with(".sst")).unwrap();
     std::fs::remove_file(sandbox.path("db").join(&table)).unwrap();
     let ran = sandbox.run(&["verify", "db"], b"").expect_code(1);
     assert!(String::from_utf8_lossy(&ran.stdout).contains("no such file"));
@@ -203,7 +192,7 @@ fn a_table_that_is_gone_is_damage() {
 fn each_kind_of_file_can_be_dumped() {
     let sandbox = Sandbox::new();
     small_database(&sandbox);
-    for name in files(&sandbox) {
+    for name in sandbox.files("db") {
         let path = format!("db/{name}");
         let ran = sandbox.run(&["dump", &path, "--entries"], b"").expect_code(0);
         let text = String::from_utf8(ran.stdout).unwrap();

@@ -131,7 +131,7 @@ impl History {
     fn read(&self, memtable: &Arc<Memtable>, mut random: Random) {
         let mut cursor = memtable.cursor();
         while !self.is_over() {
-            let (key, _) = &self.scripts[0].entries[random.next() as usize % self.scripts[0].entries.len()];
+            let key = self.interesting_key(&mut random);
             match random.next() % 8 {
                 0..3 => self.get(memtable, key),
                 3 => self.seek(&mut cursor, key),
@@ -142,6 +142,16 @@ impl History {
             }
         }
         self.scan(&mut cursor);
+    }
+
+    /// Mostly a key that is inserted about now, where the races are.
+    fn interesting_key(&self, random: &mut Random) -> &[u8] {
+        let script = &self.scripts[random.next() as usize % self.scripts.len()];
+        let index = match random.next() % 4 {
+            0 => random.next() as usize,
+            ahead => script.begun.load(Ordering::SeqCst) + ahead as usize - 1,
+        };
+        &script.entries[index % script.entries.len()].0
     }
 
     fn get(&self, memtable: &Memtable, key: &[u8]) {

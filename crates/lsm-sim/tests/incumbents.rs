@@ -483,7 +483,11 @@ fn the_write_buffer_is_a_limit_and_not_a_wish() {
         if number % 500 == 0 {
             let stats = &database.stats().keyspaces[0];
             let bytes = stats.active_memtable_bytes + stats.sealed_memtable_bytes;
-            assert!(bytes < 4 * (256 << 10), "{bytes} bytes of memtables under a limit of 3 x 256 KiB");
+            assert!(
+                bytes < 4 * (256 << 10),
+                "{bytes} bytes in {} sealed memtables and the active one, under a limit of 3 x 256 KiB",
+                stats.sealed_memtables
+            );
         }
     }
 }
@@ -594,6 +598,27 @@ fn a_full_disk_passes_by_itself_when_there_is_room_again() {
     drop((keyspace, database));
     let keyspace = options.open("db").unwrap().keyspace("k", small_tables()).unwrap();
     assert_eq!(keyspace.len().unwrap(), written as usize, "after reopening");
+}
+
+// 17
+#[test]
+fn a_flush_on_a_full_disk_says_so_instead_of_waiting_for_room() {
+    let (fs, options) = memory();
+    let database = options.open("db").unwrap();
+    let keyspace = database.keyspace("k", KeyspaceOptions::default()).unwrap();
+    for number in 0..2_000_u64 {
+        keyspace.insert(number.to_be_bytes(), lsm_vfs::mix64(number).to_be_bytes()).unwrap();
+    }
+    fs.set_capacity(fs.used_bytes());
+    let flushing = keyspace.clone();
+    let ended = ends(move || {
+        let error = flushing.flush().expect_err("there is no room for a table");
+        assert!(error.is_disk_full(), "{error:?}");
+    });
+    fs.set_capacity(u64::MAX);
+    assert!(ended, "flush neither returned nor failed while the disk was full");
+    keyspace.flush().unwrap();
+    assert_eq!(keyspace.len().unwrap(), 2_000);
 }
 
 // 18

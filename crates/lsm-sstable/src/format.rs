@@ -22,6 +22,21 @@ pub(crate) const VERSION: u32 = 1;
 const HEADER_MAGIC: [u8; 8] = *b"LSMTABLE";
 const FOOTER_MAGIC: [u8; 8] = *b"LSMTBEND";
 
+/// Whether the file `path` was written as a table, or begun as one: it starts with a
+/// table's magic, or with nothing yet.
+///
+/// # Errors
+/// [`IoError`](lsm_vfs::IoError) when it cannot be read.
+pub fn may_be_table(fs: &dyn lsm_vfs::Fs, path: &Path) -> Result<bool, lsm_vfs::IoError> {
+    let file = fs.open_read(path)?;
+    let mut start = [0; HEADER_MAGIC.len()];
+    if file.len()? < start.len() as u64 {
+        return Ok(file.len()? == 0);
+    }
+    file.read_exact_at(&mut start, 0)?;
+    Ok(start == HEADER_MAGIC || start == [0; HEADER_MAGIC.len()])
+}
+
 /// The first bytes of the file. Their places are the same in all versions.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy, Debug)]
 #[repr(C)]

@@ -43,6 +43,7 @@ mod block;
 mod block_builder;
 mod filter;
 mod format;
+pub use format::may_be_table;
 mod index;
 mod tombstones;
 

@@ -111,11 +111,7 @@ fn prepare(fs: &dyn Fs, target: &Path) -> Result<()> {
         }
         return Ok(());
     }
-    fs.create_dir_all(target)?;
-    if let Some(parent) = target.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        fs.sync_dir(parent)?;
-    }
-    Ok(())
+    Ok(fs.create_dir_durably(target)?)
 }
 
 /// Gives an immutable file a second name, or copies it where links cannot reach.

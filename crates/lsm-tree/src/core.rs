@@ -27,8 +27,10 @@ pub(crate) struct Core {
     /// one step under it, in which tables may be opened; only compactions take it.
     pub(crate) busy: Mutex<Busy>,
     is_dropped: AtomicBool,
-    /// Whether writers must look at the pressure. Relaxed: late by a write is fine.
-    is_behind: AtomicBool,
+    /// Whether runs or debt slow writers down. Relaxed: late by a write is fine.
+    is_slowed: AtomicBool,
+    /// Sealed memtables of the newest view; changed with it by `view::install`.
+    sealed_memtables: AtomicUsize,
     /// Nanoseconds of delay that were too short to sleep.
     owed_delay_ns: AtomicU64,
     /// Jobs that have claimed tables.
@@ -75,7 +77,8 @@ impl Core {
             flush_lock: Mutex::new(()),
             busy: Mutex::new(Busy::new()),
             is_dropped: AtomicBool::new(false),
-            is_behind: AtomicBool::new(false),
+            is_slowed: AtomicBool::new(false),
+            sealed_memtables: AtomicUsize::new(0),
             owed_delay_ns: AtomicU64::new(0),
             jobs: AtomicUsize::new(0),
             flush_retry: Retry::default(),
@@ -91,14 +94,25 @@ impl Core {
         self.is_dropped.load(Ordering::Acquire)
     }
 
-    /// Whether writers must look at the pressure before they go on.
+    /// Whether writers must look at the pressure before they go on: two loads for those
+    /// who need not.
     #[inline]
-    pub(crate) fn is_behind(&self) -> bool {
-        self.is_behind.load(Ordering::Relaxed)
+    pub(crate) fn is_behind(&self, max_sealed: usize) -> bool {
+        self.is_slowed.load(Ordering::Relaxed) || self.sealed_memtables.load(Ordering::Relaxed) >= max_sealed
     }
 
-    pub(crate) fn set_behind(&self, is_behind: bool) {
-        self.is_behind.store(is_behind, Ordering::Relaxed);
+    pub(crate) fn set_slowed(&self, is_slowed: bool) {
+        self.is_slowed.store(is_slowed, Ordering::Relaxed);
+    }
+
+    /// A view with one more sealed memtable was installed.
+    pub(crate) fn count_sealed(&self) {
+        self.sealed_memtables.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A view with `count` fewer sealed memtables was installed.
+    pub(crate) fn count_flushed(&self, count: usize) {
+        self.sealed_memtables.fetch_sub(count, Ordering::Relaxed);
     }
 
     /// Adds to the delay that writers owe. The nanoseconds to sleep now, when they

@@ -13,7 +13,7 @@ use lsm_sync::atomic::{AtomicU64, Ordering};
 use lsm_sync::{Mutex, RwLock};
 use lsm_types::SeqNo;
 use lsm_types::batch::KeyspaceId;
-use lsm_version::{Readable, SeqnoClock, SnapshotRegistry};
+use lsm_version::{Edit, Readable, SeqnoClock, SnapshotRegistry};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
@@ -245,15 +245,29 @@ impl Engine {
         }
         self.scheduler.wake_waiters();
         self.scheduler.close();
-        let marked = if self.store.failure().is_none() {
-            let log = self.commit.lock().log.finish().map_err(Error::from);
-            log.and(self.store.with_manifest(|manifest| manifest.close().map_err(Error::from)))
-        } else {
-            Ok(())
-        };
+        let marked = if self.store.failure().is_none() { self.write_final_marks() } else { Ok(()) };
         self.store.sweep();
         self.store.unlock();
         marked
+    }
+}
+
+impl Engine {
+    /// Ends the log and the manifest, each with a mark that vouches for all of it; the
+    /// manifest also says where the log ends, so that its loss would be noticed.
+    fn write_final_marks(&self) -> Result<()> {
+        let end = {
+            let mut state = self.commit.lock();
+            state.log.finish()?;
+            state.log.end()
+        };
+        self.store.with_manifest(|manifest| {
+            if end.0 > manifest.state().log_durable_through && self.store.failure().is_none() {
+                let durable = Edit::Log { first_segment: 0, durable_through: end.0 };
+                manifest.commit(self.store.env.fs.as_ref(), &[durable], || self.store.env.new_uid())?;
+            }
+            Ok(manifest.close()?)
+        })
     }
 }
 

@@ -87,10 +87,7 @@ fn find(path: &Path, options: Options, kind: StoreKind) -> Result<Found> {
         if !options.create_if_missing {
             return Err(Error::invalid(format!("{} does not exist", path.display())));
         }
-        fs.create_dir_all(path)?;
-        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            fs.sync_dir(parent)?;
-        }
+        fs.create_dir_durably(path)?;
     }
     let entries = fs.read_dir(path)?;
     let has_manifest = entries.iter().any(|entry| entry.name == MANIFEST_NAME);
@@ -196,7 +193,15 @@ fn account_for(found: &Found, report: &mut RecoveryReport) -> Result<()> {
     for entry in &found.entries {
         let is_orphan = match classify(&entry.name) {
             FileName::Ours => entry.name == MANIFEST_NEW_NAME,
-            FileName::Table(number) => !named.contains(&number),
+            FileName::Table(number) if named.contains(&number) => false,
+            FileName::Table(_) => {
+                let path = found.store.directory.join(&entry.name);
+                let is_ours = lsm_sstable::may_be_table(found.store.env.fs.as_ref(), &path)?;
+                if !is_ours {
+                    report.foreign_files.push(entry.name.clone());
+                }
+                is_ours
+            }
             // Recovery says which of them go.
             FileName::Segment(_) => false,
             FileName::Foreign => {
@@ -366,17 +371,20 @@ impl<'a> Replay<'a> {
             }
         }
         self.batches += 1;
-        self.next_seqno = self.next_seqno.max(batch.base_seqno().saturating_add(u64::from(batch.count())));
-        self.rotate_full(end)
+        let through = batch.base_seqno().saturating_add(u64::from(batch.count()));
+        self.next_seqno = self.next_seqno.max(through);
+        self.rotate_full(end, through)
     }
 
     /// Seals the memtables that the replay has filled, to be flushed once it is over.
-    fn rotate_full(&self, end: LogPosition) -> Result<()> {
+    /// They hold what is numbered below `through`: the manifest may know of greater
+    /// numbers, whose records are yet to come.
+    fn rotate_full(&self, end: LogPosition, through: SeqNo) -> Result<()> {
         for core in self.cores.values() {
             let view = core.history.latest();
             if view.active.approximate_bytes() >= self.store.options.write_buffer_bytes {
-                let step = Step::Rotate { fresh: new_memtable(), sealed_at: self.next_seqno, log_end: end.0 };
-                view::install(self.store, core, step, self.next_seqno, Vec::new)?;
+                let step = Step::Rotate { fresh: new_memtable(), sealed_at: through, log_end: end.0 };
+                view::install(self.store, core, step, through, Vec::new)?;
             }
         }
         Ok(())

@@ -48,6 +48,7 @@ pub(crate) fn install(
     match step {
         Step::Rotate { fresh, sealed_at, log_end } => {
             core.history.upgrade(&live(), |view| view.rotated(fresh, sealed_at, log_end));
+            core.count_sealed();
             Ok(())
         }
         Step::Tables { change, flushed_rotation, more_edits } => store.with_manifest(|manifest| {
@@ -63,7 +64,13 @@ pub(crate) fn install(
             edits.extend(more_edits);
             store.commit_edits(manifest, edits)?;
             let next = Arc::new(next);
-            core.history.upgrade(&live(), |view| view.with_tables(next, flushed_rotation, published));
+            let mut flushed = 0;
+            core.history.upgrade(&live(), |view| {
+                let after = view.with_tables(next, flushed_rotation, published);
+                flushed = view.sealed.len() - after.sealed.len();
+                after
+            });
+            core.count_flushed(flushed);
             mark_obsolete(&before.tables, &change);
             Ok(())
         }),

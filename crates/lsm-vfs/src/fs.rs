@@ -147,6 +147,30 @@ pub trait Fs: Send + Sync + std::fmt::Debug {
     /// The file system's.
     fn try_lock(&self, path: &Path) -> Result<Option<Box<dyn LockGuard>>, IoError>;
 
+    /// Creates a directory and its parents, and makes the names of those that were
+    /// missing durable.
+    ///
+    /// # Errors
+    /// The file system's.
+    fn create_dir_durably(&self, path: &Path) -> Result<(), IoError> {
+        let mut missing = Vec::new();
+        for ancestor in path.ancestors().filter(|ancestor| !ancestor.as_os_str().is_empty()) {
+            if self.exists(ancestor)? {
+                break;
+            }
+            missing.push(ancestor);
+        }
+        self.create_dir_all(path)?;
+        for created in missing.into_iter().rev() {
+            match created.parent() {
+                Some(parent) if parent.as_os_str().is_empty() => self.sync_dir(Path::new("."))?,
+                Some(parent) => self.sync_dir(parent)?,
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
     /// The whole contents of a file.
     ///
     /// # Errors

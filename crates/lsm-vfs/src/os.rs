@@ -110,7 +110,7 @@ impl Fs for OsFs {
         match file.try_lock() {
             Ok(()) => {
                 held.insert(identity);
-                Ok(Some(Box::new(OsLock { _file: file, identity })))
+                Ok(Some(Box::new(OsLock { file, identity })))
             }
             Err(std::fs::TryLockError::WouldBlock) => Ok(None),
             Err(std::fs::TryLockError::Error(source)) => Err(failed(source)),
@@ -204,7 +204,7 @@ fn held_locks() -> &'static Mutex<BTreeSet<(u64, u64)>> {
 /// A held lock; closing the file releases it.
 #[derive(Debug)]
 struct OsLock {
-    _file: std::fs::File,
+    file: std::fs::File,
     identity: (u64, u64),
 }
 
@@ -212,8 +212,10 @@ impl LockGuard for OsLock {}
 
 impl Drop for OsLock {
     fn drop(&mut self) {
-        // The entry goes first and the file is closed right after: whoever comes in
-        // between is refused by the operating system instead.
+        // Unlocked and not just closed: a child process that is being started may hold a
+        // copy of the descriptor for a moment, and with it the lock.
+        let _closing_unlocks_too = self.file.unlock();
+        // Whoever came in between was refused by this entry.
         held_locks().lock().remove(&self.identity);
     }
 }

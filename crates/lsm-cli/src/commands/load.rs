@@ -87,8 +87,9 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
         bytes: 0,
     };
     let started = Instant::now();
-    let complaint = loader.load(records.as_mut(), &name, &progress)?;
+    let loaded = loader.load(records.as_mut(), &name, &progress);
     let (entries, loaded_bytes) = (loader.entries, loader.bytes);
+    let complaint = loaded.map_err(|failure| Failure::Load(Box::new(failure), entries))?;
     drop(progress);
     close(db)?;
     if let Some(error) = complaint {

@@ -287,7 +287,9 @@ impl<'a> Check<'a> {
             let known = [MANIFEST_NAME, MANIFEST_NEW_NAME, "LOCK"].contains(&name)
                 || table_number(name).is_some()
                 || segment_number(name).is_some();
-            if !known {
+            if name == "lost" {
+                writeln!(self.out, "{name:<24}  {:>10}  kept by a salvage, not read", "")?;
+            } else if !known {
                 writeln!(self.out, "{name:<24}  {:>10}  not ours, not read", "")?;
             }
         }

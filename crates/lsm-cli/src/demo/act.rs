@@ -31,22 +31,20 @@ pub(super) fn load_change_and_read(
     report.step("take a snapshot, then overwrite and delete")?;
     let past = model.characters.clone();
     let snapshot = db.snapshot();
-    change(&db, &characters, &mut model.characters, report)?;
+    change(&characters, &mut model.characters, report)?;
+    let started = Instant::now();
     characters.flush()?;
+    characters.compact_range(..)?;
+    report.line(&format!("flushed and merged in {}", duration(started.elapsed())))?;
+
     let now = difference(characters.iter(), model.characters.iter())?;
-    if !verdict(
-        now,
-        &format!("now there are {} characters", thousands(model.characters.len() as u64)),
-        report,
-    )? {
+    let there = thousands(model.characters.len() as u64);
+    if !verdict(now, &format!("now there are {there} characters"), report)? {
         return Ok(false);
     }
     let then = difference(snapshot.range(&characters, ..), past.iter())?;
-    if !verdict(
-        then,
-        &format!("the snapshot still sees all {} as they were", thousands(past.len() as u64)),
-        report,
-    )? {
+    let were = thousands(past.len() as u64);
+    if !verdict(then, &format!("the snapshot still sees all {were} as they were"), report)? {
         return Ok(false);
     }
     drop(snapshot);
@@ -86,12 +84,7 @@ fn load(
 
 /// Overwrites each tenth character, deletes each other tenth one by one, and the
 /// Braille patterns with one range.
-fn change(
-    db: &Database,
-    characters: &Keyspace,
-    model: &mut Entries,
-    report: &mut Report<'_>,
-) -> Result<(), Failure> {
+fn change(characters: &Keyspace, model: &mut Entries, report: &mut Report<'_>) -> Result<(), Failure> {
     let keys: Vec<Vec<u8>> = model.keys().cloned().collect();
     let (mut overwritten, mut deleted) = (0, 0);
     let started = Instant::now();
@@ -114,7 +107,6 @@ fn change(
     characters.remove_range(ERASED.0..ERASED.1)?;
     let before = model.len();
     model.retain(|key, _| !(ERASED.0.as_bytes()..ERASED.1.as_bytes()).contains(&key.as_slice()));
-    db.wait_idle()?;
     report.line(&format!(
         "{} overwritten and {} deleted one by one: {} writes/s",
         thousands(overwritten),
@@ -148,12 +140,30 @@ fn verdict(fault: Option<String>, check: &str, report: &mut Report<'_>) -> Resul
     Ok(fault.is_none())
 }
 
-/// Prints what the tree looks like now.
-pub(super) fn show_shape(path: &Path, report: &mut Report<'_>) -> Result<(), Failure> {
-    let (db, _, _) = writer::open(path)?;
+/// Reads every character once and prints what the tree looks like; `false` when one is
+/// not as it should be.
+pub(super) fn read_and_show_shape(
+    path: &Path,
+    model: &Model,
+    report: &mut Report<'_>,
+) -> Result<bool, Failure> {
+    let (db, characters, _) = writer::open(path)?;
     db.wait_idle()?;
-    report.step("the shape of the tree")?;
+    report.step("read every character by its key, deleted ones too; the shape of the tree")?;
+    let mut fault = None;
+    let started = Instant::now();
+    for (key, _) in dataset::entries() {
+        let found = characters.get(key)?;
+        if found.as_deref() != model.characters.get(key.as_bytes()).map(Vec::as_slice) {
+            fault.get_or_insert_with(|| format!("'{key}' is read as {found:?}"));
+        }
+    }
+    let elapsed = started.elapsed();
+    let count = dataset::entries().count() as u64;
+    if !verdict(fault, &format!("{} gets: {} a second", thousands(count), rate(count, elapsed)), report)? {
+        return Ok(false);
+    }
     stats::write_stats(report.out(), &db.stats(), "     ")?;
     db.close()?;
-    Ok(())
+    Ok(true)
 }

@@ -6,7 +6,7 @@ use super::model::{Model, difference};
 use super::report::Report;
 use super::writer;
 use crate::failure::Failure;
-use crate::units::{duration, rate, thousands};
+use crate::units::{count, duration, rate, thousands};
 use lsm_vfs::SplitMix64;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -89,8 +89,9 @@ fn judge(
         return Ok(None);
     }
     report.check(&format!(
-        "reopened in {}: all of them are there and whole{}; {} entries compared",
+        "reopened in {} ({} replayed): all are there and whole{}; {} entries compared",
         duration(reopened),
+        count(db.recovery_report().replayed_batches, "batch", "batches"),
         if unreported == 1 { ", and one more that was under way" } else { "" },
         thousands((model.characters.len() + model.journal.len()) as u64),
     ))?;

@@ -62,12 +62,9 @@ fn tell(args: &Args, path: &Path, report: &mut Report<'_>) -> Result<Outcome, Fa
     report.head(path, seed)?;
     let mut model = model::Model::default();
     let sound = act::load_change_and_read(path, &mut model, report)?
-        && crash::kill_and_compare(path, seed, args.kills, &mut model, report)?;
-    if !sound {
-        return Ok(Outcome::Negative);
-    }
-    act::show_shape(path, report)?;
-    Ok(Outcome::Done)
+        && crash::kill_and_compare(path, seed, args.kills, &mut model, report)?
+        && act::read_and_show_shape(path, &model, report)?;
+    Ok(if sound { Outcome::Done } else { Outcome::Negative })
 }
 
 /// A seed that differs from run to run; the report prints it, `--seed` replays it.

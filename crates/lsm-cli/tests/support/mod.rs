@@ -34,6 +34,15 @@ impl Sandbox {
         self.dir.path().join(name)
     }
 
+    /// The files of a database, by name.
+    pub(crate) fn files(&self, db: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(self.path(db)).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.filter(|name| name != "LOCK").collect();
+        names.sort();
+        names
+    }
+
     pub(crate) fn spawn<S: AsRef<std::ffi::OsStr>>(&self, args: &[S]) -> Child {
         Command::new(env!("CARGO_BIN_EXE_lsm"))
             .args(args)

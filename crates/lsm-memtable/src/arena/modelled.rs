@@ -25,7 +25,8 @@ enum Value {
     Shared(Slice),
 }
 
-type Records = Vec<UnsafeCell<Option<Record>>>;
+#[derive(Debug)]
+struct Records(Vec<UnsafeCell<Option<Record>>>);
 
 /// Reads records.
 #[derive(Debug)]
@@ -40,15 +41,13 @@ pub(crate) struct ArenaWriter {
 
 // SAFETY: a cell is written once, by the one writer, before its name is handed out;
 // that readers come after is what loom checks at each access.
-unsafe impl Send for Arena {}
+unsafe impl Send for Records {}
 // SAFETY: as above.
-unsafe impl Sync for Arena {}
-// SAFETY: as above.
-unsafe impl Send for ArenaWriter {}
+unsafe impl Sync for Records {}
 
 /// An empty arena and the one writer it will ever have.
 pub(crate) fn new() -> (Arena, ArenaWriter) {
-    let records: Arc<Records> = Arc::new((0..RECORDS).map(|_| UnsafeCell::new(None)).collect());
+    let records = Arc::new(Records((0..RECORDS).map(|_| UnsafeCell::new(None)).collect()));
     (Arena(Arc::clone(&records)), ArenaWriter { records, used: 0 })
 }
 
@@ -60,7 +59,7 @@ impl ArenaWriter {
         };
         let record = Record { key: key.to_owned_key(), value };
         // SAFETY: the cell was never handed out; loom checks that nobody is in it.
-        self.records[self.used].with_mut(|cell| unsafe { *cell = Some(record) });
+        self.records.0[self.used].with_mut(|cell| unsafe { *cell = Some(record) });
         // Name 0 is left to slots that nobody stored to.
         self.used += 1;
         RecordRef(self.used as u32)
@@ -90,7 +89,7 @@ impl Arena {
     fn record(&self, RecordRef(name): RecordRef) -> &Record {
         assert_ne!(name, 0, "a slot was read before a record was stored there");
         // SAFETY: the cell was written before its name was handed out, or loom stops here.
-        let record = self.0[name as usize - 1].with(|cell| unsafe { &*cell });
+        let record = self.0.0[name as usize - 1].with(|cell| unsafe { &*cell });
         match record {
             Some(record) => record,
             None => unreachable!("record {name} was never written"),

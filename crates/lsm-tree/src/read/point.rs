@@ -44,10 +44,6 @@ pub(crate) fn get(
             if let Some(found) = in_table(table, key, hash, snapshot, &mut deleted_below)? {
                 return from_table(found, deleted_below, now_ms());
             }
-            if deleted_below > 0 {
-                // What lies below is older than the range tombstone just seen.
-                return Ok(None);
-            }
         }
     }
     Ok(None)
@@ -72,12 +68,7 @@ fn in_memtable<T>(
                 if seqno < bound { Ok(Answer::Deleted) } else { take(kind, value) }
             },
         );
-    match found {
-        Some(answer) => answer.map(Some),
-        // What lies below is older than the range tombstone.
-        None if bound > 0 => Ok(Some(Answer::Deleted)),
-        None => Ok(None),
-    }
+    found.transpose()
 }
 
 fn in_table(
@@ -87,6 +78,10 @@ fn in_table(
     snapshot: SeqNo,
     deleted_below: &mut SeqNo,
 ) -> Result<Option<Found>> {
+    if table.meta().highest_seqno < *deleted_below {
+        // All of it is older than a range tombstone over the key.
+        return Ok(None);
+    }
     let has_range_tombstones = table.meta().range_tombstones > 0;
     let table = table.table()?;
     if has_range_tombstones && let Some(seqno) = table.range_tombstones().newest_covering(key, snapshot) {

@@ -34,7 +34,7 @@ impl Engine {
     /// wait its share. Called without any lock.
     pub(crate) fn admit(&self, core: &Core, bytes: usize) -> Result<()> {
         self.store.check_usable()?;
-        if !core.is_behind() {
+        if !core.is_behind(self.store.options.advanced.max_sealed_memtables) {
             return Ok(());
         }
         self.wait_for_room(core)?;
@@ -75,15 +75,13 @@ impl Engine {
         }
     }
 
-    /// Recomputes whether writers of `core` need to look at the pressure at all.
-    /// Called after each change of its view.
+    /// Recomputes whether runs or debt slow writers of `core` down. Called after each
+    /// change of its tables.
     pub(crate) fn refresh_pressure(&self, core: &Core) {
         let view = core.history.latest();
-        let max_sealed = self.store.options.advanced.max_sealed_memtables;
         let debt = core.strategy.debt_bytes(&view.tables);
         let runs = core.strategy.waiting_runs(&view.tables);
-        let is_slowed = pressure(runs, debt, core.options.level_base_bytes.saturating_mul(2)) > 0.0;
-        core.set_behind(is_slowed || view.sealed.len() >= max_sealed);
+        core.set_slowed(pressure(runs, debt, core.options.level_base_bytes.saturating_mul(2)) > 0.0);
         self.scheduler.wake_waiters();
     }
 }

@@ -91,15 +91,19 @@ impl<const N: usize> TreeIndex<N> {
     /// so nobody sees it on one way and misses it on another.
     fn make_room(&self, path: &[Step], full: u32, rank: usize, record: RecordRef) -> (u32, usize) {
         let fences = self.fences(path);
-        if rank == N {
-            // Writes that come in order fill their leaves whole, and copy nothing.
+        let leaf = self.leaves.get(full);
+        if rank == N && !self.skips_too_little(leaf.sorted.skip(), (fences.0, Some(record))) {
             return (self.append_leaf(path, full, record, fences), 0);
         }
-        let leaf = self.leaves.get(full);
         let order = leaf.sorted.order();
-        // Writes that come in descending order fill theirs but for one.
-        let middle = if rank == 0 { 1 } else { N / 2 };
-        let separator = leaf.record(order, middle);
+        // Writes that come in order fill their leaves whole, and those that come in
+        // descending order fill theirs but for one.
+        let middle = match rank {
+            0 => 1,
+            rank if rank == N => N,
+            _ => N / 2,
+        };
+        let separator = if middle == N { record } else { leaf.record(order, middle) };
         let left = self.copy_leaf(leaf, 0..middle, (fences.0, Some(separator)));
         let right = self.copy_leaf(leaf, middle..N, (Some(separator), fences.1));
         let (left_leaf, right_leaf) = (self.leaves.get(left), self.leaves.get(right));
@@ -118,8 +122,8 @@ impl<const N: usize> TreeIndex<N> {
             leaf.sorted.publish(order.replaced());
         }
         // The separator is the lowest key on the right, so what belongs before it
-        // belongs to the left.
-        if rank <= middle { (left, rank) } else { (right, rank - middle) }
+        // belongs to the left; the record itself may be the separator.
+        if rank <= middle && rank < N { (left, rank) } else { (right, rank - middle) }
     }
 
     /// Adds an empty leaf for `record` after a leaf that is full and stays.
@@ -188,7 +192,9 @@ impl<const N: usize> TreeIndex<N> {
         let inner = self.inners.get(number);
         let fences = self.fences(above);
         let Division { child, left, separator, right } = division;
-        if child_rank == N && left == child {
+        let is_last = child_rank == N;
+        let closed = (fences.0, Some(separator));
+        if is_last && left == child && !self.skips_too_little(inner.sorted.skip(), closed) {
             let right = self.build_inner(&[right], &[], (Some(separator), fences.1));
             let division = Division { child: number, left: number, separator, right };
             return self.divide_child(above, division);
@@ -199,7 +205,7 @@ impl<const N: usize> TreeIndex<N> {
         }
         children.insert(child_rank + 1, right);
         separators.insert(child_rank, separator);
-        let middle = separators.len() / 2;
+        let middle = if is_last { N } else { separators.len() / 2 };
         let right_children = children.split_off(middle + 1);
         let right_separators = separators.split_off(middle + 1);
         let Some(separator) = separators.pop() else { return };
@@ -231,6 +237,14 @@ impl<const N: usize> TreeIndex<N> {
                 |rank: usize| (rank < order.count()).then(|| inner.separators[order.slot(rank)].load());
             (step.child_rank.checked_sub(1).and_then(separator).or(low), separator(step.child_rank).or(high))
         })
+    }
+
+    /// Whether a node should be made anew between these fences: it was made before its
+    /// upper fence was known, and skips so much less than it might that the eight bytes
+    /// of its heads hardly tell its keys apart. So it is with all nodes when keys come
+    /// in order behind a shared prefix.
+    fn skips_too_little(&self, skip: usize, fences: Fences) -> bool {
+        self.common_prefix(fences) >= skip + 6
     }
 
     /// How many bytes all user keys between the fences have in common.
