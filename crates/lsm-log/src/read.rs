@@ -52,7 +52,7 @@ pub fn read_segment<E: From<Error>>(
     let segment = OpenSegment { path: path.to_path_buf(), file, len_bytes, header, named_end: None };
     let mut walk = Walk::new(options.mode, on_record);
     walk.segments(&[segment])?;
-    let outcome = walk.finish(path, options.durable_through)?;
+    let outcome = walk.finish(path, None, options.durable_through)?;
     Ok(ReadSegment {
         header,
         end_offset: outcome.last.map_or(SEGMENT_HEADER_BYTES, |(_, offset)| offset),

@@ -120,7 +120,10 @@ pub fn recover<E: From<Error>>(
         walk.damaged(gap);
     }
     walk.segments(&chain.beyond)?;
-    let outcome = walk.finish(dir, options.durable_through)?;
+    let newest = chain.log.iter().chain(&chain.beyond).map(|segment| segment.header.number).max();
+    let never_begun = chain.dead.iter().find(|&&number| Some(number) > newest);
+    let never_begun = never_begun.map(|&number| segment_path(dir, number));
+    let outcome = walk.finish(dir, never_begun.as_deref(), options.durable_through)?;
 
     let all = || chain.log.iter().chain(&chain.beyond);
     // In salvage the log goes on behind damage, else it ends with the segment of the cut.

@@ -180,8 +180,14 @@ impl<'f, E: From<Error>> Walk<'f, E> {
         Ok(())
     }
 
-    /// Judges what was found; `place` is blamed when there is no segment at all.
-    pub(crate) fn finish(mut self, place: &Path, known_durable: LogPosition) -> Result<Outcome, E> {
+    /// Judges what was found. `place` is blamed when there is no segment at all, and
+    /// `never_begun`, a later segment without a header, for an early end.
+    pub(crate) fn finish(
+        mut self,
+        place: &Path,
+        never_begun: Option<&Path>,
+        known_durable: LogPosition,
+    ) -> Result<Outcome, E> {
         let durable_through = self.mark.max(known_durable);
         let salvage = self.mode == RecoveryMode::Salvage;
         if let Some((damage, _)) = self.damage.first()
@@ -192,9 +198,10 @@ impl<'f, E: From<Error>> Walk<'f, E> {
             return Err(Error::Corruption(wrong).into());
         }
         if self.end < durable_through && !salvage {
-            let (file, offset) = match self.last {
-                Some((_, offset)) => (self.last_file.as_path(), offset),
-                None => (place, 0),
+            let (file, offset) = match (never_begun, self.last) {
+                (Some(file), _) => (file, 0),
+                (None, Some((_, offset))) => (self.last_file.as_path(), offset),
+                (None, None) => (place, 0),
             };
             let wrong = ends_early(file, offset, durable_through, "the end of the log");
             return Err(Error::Corruption(wrong).into());

@@ -77,7 +77,7 @@ fn beside(keys: &'static [u8], write: fn(&Memtable), read: fn(&Arc<Memtable>)) {
             thread::spawn(move || read(&memtable))
         };
         write(&memtable);
-        reader.join().unwrap();
+        assert!(reader.join().is_ok(), "the reader failed");
     });
 }
 

@@ -3,6 +3,13 @@
 //! that cannot be written or are open already. Each gets a typed error or the right
 //! answer; never a panic, never a wrong answer.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops where things are not as they should be"
+)]
+
 use lsm_sim::{Call, HookFs, Random, seed_from_env};
 use lsm_tree::{
     Compression, Database, Durability, Error, Execution, Keyspace, KeyspaceOptions, Options, RecoveryMode,

@@ -1,6 +1,13 @@
 //! Eight threads write while others read, and flushes and compactions never stop:
 //! no reader sees half a batch, and a snapshot says the same whenever it is asked.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops where things are not as they should be"
+)]
+
 use lsm_sim::{Random, oracle_configs, seed_from_env};
 use lsm_tree::{Database, Keyspace, KeyspaceOptions, Options, Snapshot};
 use std::collections::BTreeMap;

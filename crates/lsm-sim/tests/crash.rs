@@ -3,6 +3,13 @@
 //! was acknowledged as Sync is there after power loss, everything acknowledged after
 //! a kill, and what is there is always a prefix of whole batches.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops where things are not as they should be"
+)]
+
 use lsm_sim::{Call, Config, HookFs, Numbered, Random, oracle_configs, seed_from_env};
 use lsm_tree::{Durability, Error, Execution, KeyspaceOptions, Options};
 use lsm_vfs::{Fault, FaultFs, Fs, MemFs};

@@ -1,6 +1,13 @@
 //! Faults of today's engines, each reproduced there and none of them welcome here.
 //! What concerns speed alone is measured in the benches instead.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops where things are not as they should be"
+)]
+
 use lsm_sim::{Call, HookFs};
 use lsm_tree::{
     Clock, Compaction, Compression, Database, Durability, Error, Execution, KeyspaceOptions, Leveled,

@@ -2,6 +2,13 @@
 //! more than a hundred times: what it acknowledged is there, and no batch is half
 //! there. The child is this test binary itself.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops where things are not as they should be"
+)]
+
 use lsm_sim::{Numbered, Random, seed_from_env};
 use lsm_tree::{Durability, KeyspaceOptions, Options};
 use std::io::{BufRead, BufReader, Write};

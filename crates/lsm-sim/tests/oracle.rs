@@ -2,6 +2,13 @@
 //! over a dozen configurations, in memory and on the real file system. A failure
 //! prints a seed for `LSM_SEED` and the shortest script that still fails.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops where things are not as they should be"
+)]
+
 use lsm_sim::{Campaign, Config, Op, Profile, generate, oracle_configs, replay, run_script, seed_from_env};
 use std::path::Path;
 

@@ -2,6 +2,13 @@
 //! its sequence number, in order and out of it, twice the same, too old, below the
 //! watermark. A failure prints a seed for `LSM_SEED` and a short script.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops where things are not as they should be"
+)]
+
 use lsm_sim::{Campaign, TreeOp, generate_tree, oracle_configs, replay, run_tree_script, seed_from_env};
 use std::path::Path;
 

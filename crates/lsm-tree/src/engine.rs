@@ -253,21 +253,23 @@ impl Engine {
 }
 
 impl Engine {
-    /// Ends the log and the manifest, each with a mark that vouches for all of it; the
-    /// manifest also says where the log ends, so that its loss would be noticed.
+    /// Ends the manifest and then the log, each with a mark that vouches for all of it.
+    /// The manifest says where the log ends, and a log that was closed says that the
+    /// manifest was: so the loss of the end of either is noticed.
     fn write_final_marks(&self) -> Result<()> {
-        let end = {
-            let mut state = self.commit.lock();
-            state.log.finish()?;
-            state.log.end()
-        };
+        let mut state = self.commit.lock();
+        let end = state.log.end();
+        self.log_sync.sync_through(end)?;
+        drop(state);
         self.store.with_manifest(|manifest| {
-            if end.0 > manifest.state().log_durable_through && self.store.failure().is_none() {
+            if end.0 > manifest.state().log_durable_through || !manifest.is_closed() {
                 let durable = Edit::Log { first_segment: 0, durable_through: end.0 };
                 manifest.commit(self.store.env.fs.as_ref(), &[durable], || self.store.env.new_uid())?;
             }
-            Ok(manifest.close()?)
-        })
+            manifest.close()
+        })?;
+        state = self.commit.lock();
+        Ok(state.log.finish()?)
     }
 }
 

@@ -275,23 +275,20 @@ pub(crate) fn open_database(path: &Path, options: Options) -> Result<Arc<Engine>
     let store = &found.store;
     let lengths = table_lengths(&found.entries);
     let mut cores = BTreeMap::new();
+    let segments = segments_in(&found.entries);
     for (&id, keyspace) in &found.state.keyspaces {
         let options = stored_options(store, keyspace)?;
         // No snapshot survives a restart, so there is none that could be too old.
-        let version = version_of(store, keyspace, &lengths, Exactness::everything())?;
+        let version = version_of(store, keyspace, &lengths, Exactness::everything())
+            .map_err(|error| blame_manifest(store, &segments, error))?;
         let seqno = found.state.next_seqno;
         cores.insert(id, Arc::new(Core::new(id, &keyspace.name, options, version, seqno)));
     }
-    let segments: Vec<u64> = found
-        .entries
-        .iter()
-        .filter_map(|entry| match classify(&entry.name) {
-            FileName::Segment(number) => Some(number),
-            _ => None,
-        })
-        .collect();
     let mut replay = Replay::new(&cores, &found.state, store);
-    let recovered = replay.run(&segments)?;
+    let recovered = replay.run(&segments).map_err(|error| blame_manifest(store, &segments, error))?;
+    if log_was_closed(&recovered) {
+        check_manifest_closed(store)?;
+    }
     report.note(&replay, &recovered);
     let next_seqno = replay.next_seqno;
     let (log, full_segments) = continue_log(store, &recovered, next_seqno)?;
@@ -304,6 +301,54 @@ pub(crate) fn open_database(path: &Path, options: Options) -> Result<Arc<Engine>
         .collect();
     let commit = CommitState { log, next_seqno, active, full_segments };
     Ok(Arc::new(Engine::new(found.store, commit, cores.into_values().collect(), report)))
+}
+
+fn segments_in(entries: &[DirEntry]) -> Vec<u64> {
+    let numbers = entries.iter().filter_map(|entry| match classify(&entry.name) {
+        FileName::Segment(number) => Some(number),
+        _ => None,
+    });
+    numbers.collect()
+}
+
+/// Whether the log ends with the mark of a clean close. A segment that was begun and
+/// has no record yet has no mark either.
+fn log_was_closed(recovered: &Recovered) -> bool {
+    let has_records = recovered.last_segment.is_some_and(|end| end.offset > lsm_log::SEGMENT_HEADER_BYTES);
+    recovered.closed_cleanly && has_records
+}
+
+/// The log is closed after the manifest: where the log was and the manifest was not,
+/// the end of the manifest is lost.
+fn check_manifest_closed(store: &Store) -> Result<()> {
+    let is_closed = store.with_manifest(|manifest| manifest.is_closed());
+    if is_closed || store.options.recovery_mode == RecoveryMode::Salvage {
+        return Ok(());
+    }
+    let path = store.directory.join(MANIFEST_NAME);
+    let len = store.env.fs.open_read(&path).and_then(|file| file.len())?;
+    Err(Corruption::new(&path, len, "the mark of a clean close, which the log has", "the end of the file")
+        .into())
+}
+
+/// A table or a part of the log that the manifest names and that is not there: if the
+/// manifest has lost its end, it names what was removed since, and is to blame.
+fn blame_manifest(store: &Store, segments: &[u64], error: Error) -> Error {
+    let Some(newest) = segments.iter().max() else { return error };
+    let path = lsm_log::segment_path(&store.directory, *newest);
+    let read = lsm_log::read_segment::<lsm_log::Error>(
+        store.env.fs.as_ref(),
+        &path,
+        lsm_log::LOG_MAGIC,
+        RecoverOptions::default(),
+        &mut |_, _| Ok(()),
+    );
+    match read {
+        Ok(read) if read.closed_cleanly && read.end_offset > lsm_log::SEGMENT_HEADER_BYTES => {
+            check_manifest_closed(store).err().unwrap_or(error)
+        }
+        _ => error,
+    }
 }
 
 /// Puts the records of the log into the memtables of their keyspaces.

@@ -28,6 +28,8 @@ pub struct Manifest {
     /// The file that takes the next record; `None` when it must be written anew.
     writer: Option<SegmentWriter>,
     rewrite_at_bytes: u64,
+    /// The file ends with a mark that vouches for all of it.
+    is_closed: bool,
     /// Why nothing is written any more.
     failure: Option<String>,
 }
@@ -41,7 +43,7 @@ impl Manifest {
 
     fn with_state(directory: &Path, state: ManifestState) -> Self {
         let directory = directory.to_path_buf();
-        Self { directory, state, writer: None, rewrite_at_bytes: 0, failure: None }
+        Self { directory, state, writer: None, rewrite_at_bytes: 0, is_closed: false, failure: None }
     }
 
     /// Reads the manifest of `directory`; `None` when it has none.
@@ -58,14 +60,21 @@ impl Manifest {
             return Ok(None);
         }
         let mut state = ManifestState::default();
-        lsm_log::read_segment(fs, &path, MAGIC, RecoverOptions::default(), &mut |position, record| {
-            apply_record(&mut state, record, &path, position)
-        })?;
+        let read =
+            lsm_log::read_segment(fs, &path, MAGIC, RecoverOptions::default(), &mut |position, record| {
+                apply_record(&mut state, record, &path, position)
+            })?;
         if state.kind.is_none() {
             let expected = "a record that creates the store";
             return Err(Corruption::new(&path, lsm_log::SEGMENT_HEADER_BYTES, expected, "none").into());
         }
-        Ok(Some(Self::with_state(directory, state)))
+        Ok(Some(Self { is_closed: read.closed_cleanly, ..Self::with_state(directory, state) }))
+    }
+
+    /// Whether the file on disk ends with a mark that vouches for all of it.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        self.is_closed
     }
 
     /// What exists.
@@ -92,6 +101,7 @@ impl Manifest {
             return Err(Error::Latched(cause.clone()));
         }
         self.state.check(edits).map_err(Error::Contradiction)?;
+        self.is_closed = false;
         let is_full = |writer: &SegmentWriter| writer.end_offset() > self.rewrite_at_bytes;
         let written = match &mut self.writer {
             Some(writer) if !is_full(writer) => append(writer, edits),
@@ -121,7 +131,11 @@ impl Manifest {
     /// [`Error::Log`]; the state on disk is complete all the same.
     pub fn close(&mut self) -> Result<(), Error> {
         match self.writer.take() {
-            Some(mut writer) if self.failure.is_none() => Ok(writer.mark()?),
+            Some(mut writer) if self.failure.is_none() => {
+                writer.mark()?;
+                self.is_closed = true;
+                Ok(())
+            }
             _ => Ok(()),
         }
     }

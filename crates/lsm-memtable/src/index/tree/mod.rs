@@ -27,7 +27,7 @@ mod order;
 mod records;
 mod walk;
 
-#[cfg(all(test, not(lsm_loom)))]
+#[cfg(test)]
 mod tests;
 
 use super::{EntryRef, MemtableIndex, NewValue};

@@ -1,5 +1,5 @@
-//! [`Records`]: the arena, as the tree's own nodes may use it. One of the crate's two
-//! files with `unsafe`; `docs/unsafe.md` has the argument.
+//! [`Records`]: the arena, as the tree's own nodes may use it. Vouches for
+//! them with `unsafe`; `docs/unsafe.md` has the argument.
 
 #![expect(unsafe_code, reason = "the tree vouches for the records in its slots; see docs/unsafe.md")]
 

@@ -1,6 +1,8 @@
 //! The tree against a sorted map, at fan-outs that make it deep, so that nodes divide
 //! on every level.
 
+#![cfg(not(lsm_loom))]
+
 use super::TreeIndex;
 use crate::index::{MemtableIndex, NewValue};
 use lsm_types::{InternalKey, SeqNo, ValueKind};
