@@ -115,7 +115,7 @@ pub fn recover<E: From<Error>>(
     let chain = Chain::open(fs, dir, numbers, LOG_MAGIC, &options)?;
     let mut walk = Walk::new(options.mode, on_record);
     walk.segments(&chain.log)?;
-    let gap = chain.beyond.first().map(|segment| gap_before(segment, walk.end()));
+    let gap = chain.beyond.first().map(|segment| gap_before(dir, segment, walk.end()));
     if let Some(gap) = gap {
         walk.damaged(gap);
     }
@@ -163,13 +163,14 @@ pub fn recover<E: From<Error>>(
 }
 
 /// The damage that a missing segment is.
-fn gap_before(segment: &OpenSegment, position: LogPosition) -> Damage {
+fn gap_before(dir: &Path, segment: &OpenSegment, position: LogPosition) -> Damage {
     let missing = segment.header.predecessor.map_or(0, |end| end.number);
+    let named_by = segment.header.number;
     Damage {
-        file: segment.path.clone(),
+        file: segment_path(dir, missing),
         offset: 0,
         position,
-        reason: format!("a segment whose predecessor {missing} is missing"),
+        reason: format!("no segment, although segment {named_by} goes on from it"),
     }
 }
 

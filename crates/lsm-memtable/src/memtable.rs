@@ -44,6 +44,9 @@ impl Memtable {
 
     /// Adds an entry, copying key and value once. An entry of equal user key and
     /// number is replaced, whatever the two kinds. O(log n).
+    ///
+    /// The key is at most [`MAX_KEY_BYTES`](lsm_types::MAX_KEY_BYTES) long: whoever takes
+    /// keys from applications has checked that, and what is beyond would be cut off.
     #[inline]
     pub fn insert(&self, key: InternalKey<&[u8]>, value: &[u8]) {
         self.insert_value(key, NewValue::Copied(value));
@@ -64,6 +67,7 @@ impl Memtable {
 
     #[inline]
     fn insert_value(&self, key: InternalKey<&[u8]>, value: NewValue<'_>) {
+        debug_assert!(lsm_types::check_key(key.user_key).is_ok(), "the key is too long");
         self.widen(key.seqno());
         if self.index.insert(key, value) {
             self.entries.fetch_add(1, Ordering::Relaxed);

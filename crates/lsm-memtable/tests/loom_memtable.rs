@@ -217,6 +217,24 @@ fn a_walk_beside_appends_meets_each_entry_once() {
 }
 
 #[test]
+fn a_full_last_leaf_made_anew_loses_nothing() {
+    // 15 comes after the last leaf, which lies between two keys of one ten and was
+    // made before that was known.
+    beside(
+        &[10, 11, 12, 13],
+        |memtable| insert(memtable, 15, 1),
+        |memtable| {
+            assert_eq!((get(memtable, 13), get(memtable, 12)), (Some(1), Some(1)));
+            let keys = [backward(memtable), forward(memtable)];
+            for keys in &keys {
+                assert!([10, 11, 12, 13, 15].starts_with(keys) && keys.len() >= 4, "{keys:?}");
+            }
+            assert!(keys[0].len() <= keys[1].len(), "an entry was seen, and then not: {keys:?}");
+        },
+    );
+}
+
+#[test]
 fn what_one_way_shows_every_other_way_shows() {
     beside(
         &[2, 4, 6, 8],

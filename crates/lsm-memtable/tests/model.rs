@@ -262,7 +262,7 @@ fn a_cursor_outlives_its_memtable_handle_and_moves_between_threads() {
         let mut cursor = memtable.cursor();
         drop(memtable);
         let Ok(()) = cursor.seek_to_first();
-        let seen = std::thread::spawn(move || {
+        let seen = lsm_sync::thread::spawn(move || {
             let mut seen = 0_u32;
             while cursor.valid() {
                 assert_eq!(cursor.key().user_key, seen.to_be_bytes());

@@ -3,10 +3,11 @@
 #![cfg(not(lsm_loom))]
 
 use lsm_memtable::{IndexKind, Memtable, MemtableOptions};
+use lsm_sync::atomic::{AtomicUsize, Ordering};
+use lsm_sync::thread;
 use lsm_types::{Cursor, InternalKey, SeqNo, ValueKind};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A pseudo-random sequence (splitmix64).
 #[derive(Clone)]
@@ -281,18 +282,20 @@ fn stress_round(index: IndexKind, writers: usize, readers: usize, random: &mut R
     let mut options = MemtableOptions::default();
     options.index = index;
     let memtable = Arc::new(Memtable::new(options));
-    let history = History::new(writers, 4_000 / writers, random);
-    std::thread::scope(|scope| {
-        for writer in 0..writers {
-            let (history, memtable) = (&history, &memtable);
-            scope.spawn(move || history.write(writer, memtable));
-        }
-        for _ in 0..readers {
-            let random = Random(random.next());
-            let (history, memtable) = (&history, &memtable);
-            scope.spawn(move || history.read(memtable, random));
-        }
-    });
+    let history = Arc::new(History::new(writers, 4_000 / writers, random));
+    let write = |writer| {
+        let (history, memtable) = (Arc::clone(&history), Arc::clone(&memtable));
+        thread::spawn(move || history.write(writer, &memtable))
+    };
+    let read = |random| {
+        let (history, memtable) = (Arc::clone(&history), Arc::clone(&memtable));
+        thread::spawn(move || history.read(&memtable, random))
+    };
+    let threads: Vec<_> =
+        (0..writers).map(write).chain((0..readers).map(|_| Random(random.next())).map(read)).collect();
+    for thread in threads {
+        assert!(thread.join().is_ok(), "a thread failed; its message is above");
+    }
     assert_eq!(memtable.len(), history.all.len());
     assert_eq!(memtable.highest_seqno(), history.all.keys().map(|(_, seqno)| SeqNo::MAX - seqno).max());
 }
@@ -315,18 +318,19 @@ fn the_skip_list_keeps_the_same_promises_but_for_the_nearest() {
     let mut options = MemtableOptions::default();
     options.index = IndexKind::SkipMap;
     let memtable = Arc::new(Memtable::new(options));
-    let history = History::new(2, 5_000, &mut random);
-    std::thread::scope(|scope| {
-        for writer in 0..2 {
-            let (history, memtable) = (&history, &memtable);
-            scope.spawn(move || history.write(writer, memtable));
-        }
-        scope.spawn(|| {
-            let mut cursor = memtable.cursor();
-            while !history.is_over() {
-                history.scan(&mut cursor);
-            }
-        });
-    });
+    let history = Arc::new(History::new(2, 5_000, &mut random));
+    let write = |writer| {
+        let (history, memtable) = (Arc::clone(&history), Arc::clone(&memtable));
+        thread::spawn(move || history.write(writer, &memtable))
+    };
+    let writers = [write(0), write(1)];
+    let mut cursor = memtable.cursor();
+    while !history.is_over() {
+        assert!(!writers.iter().all(thread::JoinHandle::is_finished) || history.is_over(), "a writer failed");
+        history.scan(&mut cursor);
+    }
+    for writer in writers {
+        assert!(writer.join().is_ok(), "a writer failed; its message is above");
+    }
     assert_eq!(memtable.len(), history.all.len());
 }

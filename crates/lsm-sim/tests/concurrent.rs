@@ -93,7 +93,7 @@ fn amount(bytes: &[u8]) -> u64 {
 /// empty account is removed.
 fn transfer(world: &World, writer: u64, random: &mut Random) {
     let mut amounts = vec![START; ACCOUNTS as usize];
-    let keyspace = |number: usize| if number % 2 == 0 { &world.left } else { &world.right };
+    let keyspace = |number: usize| if number.is_multiple_of(2) { &world.left } else { &world.right };
     while world.goes_on() {
         let (from, to) = (random.index(amounts.len()), random.index(amounts.len()));
         let moved = if random.chance(30) { amounts[from] } else { random.below(amounts[from] + 1) };
@@ -130,7 +130,7 @@ fn by_get(world: &World, snapshot: &Snapshot) -> Book {
     let mut book = Book::new();
     for writer in 0..WRITERS {
         for number in 0..ACCOUNTS {
-            let keyspace = if number % 2 == 0 { &world.left } else { &world.right };
+            let keyspace = if number.is_multiple_of(2) { &world.left } else { &world.right };
             let key = account(writer, number);
             if let Some(value) = snapshot.get(keyspace, &key).unwrap() {
                 book.insert(key.into_bytes(), amount(&value));
@@ -188,7 +188,7 @@ fn no_snapshot_sees_half_of_a_transfer_and_none_changes_its_mind() {
         let mut batch = world.database.batch();
         for writer in 0..WRITERS {
             for number in 0..ACCOUNTS {
-                let keyspace = if number % 2 == 0 { &world.left } else { &world.right };
+                let keyspace = if number.is_multiple_of(2) { &world.left } else { &world.right };
                 batch.insert(keyspace, account(writer, number), START.to_le_bytes());
             }
         }

@@ -1,6 +1,6 @@
 //! `lsm demo`: the engine on real data, step by step, ending with a process that is
 //! killed while it writes. This file is the story; every claim it prints was checked
-//! against [`Model`], a plain sorted map beside the database.
+//! against [`model::Model`], a plain sorted map beside the database.
 
 mod act;
 mod changes;

@@ -9,6 +9,10 @@ use lsm_sync::atomic::Ordering;
 use lsm_types::InternalKey;
 use std::ops::Range;
 
+/// By how many more skipped bytes a node becomes worth making anew. Models have short
+/// keys, and are to meet this case too.
+const WORTHWHILE: usize = if lsm_sync::IS_MODEL { 1 } else { 6 };
+
 /// What the thread that inserts has to itself.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -244,7 +248,7 @@ impl<const N: usize> TreeIndex<N> {
     /// of its heads hardly tell its keys apart. So it is with all nodes when keys come
     /// in order behind a shared prefix.
     fn skips_too_little(&self, skip: usize, fences: Fences) -> bool {
-        self.common_prefix(fences) >= skip + 6
+        self.common_prefix(fences) >= skip + WORTHWHILE
     }
 
     /// How many bytes all user keys between the fences have in common.
