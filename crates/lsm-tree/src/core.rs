@@ -1,7 +1,7 @@
 //! [`Core`]: one keyspace as the engine sees it, below the handles of applications.
 
 use crate::background::flush::Retry;
-use crate::options::KeyspaceOptions;
+use crate::keyspace_options::KeyspaceOptions;
 use lsm_compaction::{Busy, Strategy};
 use lsm_memtable::{Memtable, MemtableOptions};
 use lsm_sync::Mutex;

@@ -3,7 +3,8 @@
 use crate::batch::Batch;
 use crate::engine::Handle;
 use crate::keyspace::Keyspace;
-use crate::options::{Durability, KeyspaceOptions, Options};
+use crate::keyspace_options::KeyspaceOptions;
+use crate::options::{Durability, Options};
 use crate::snapshot::Snapshot;
 use crate::stats::Stats;
 use crate::{RecoveryReport, Result};

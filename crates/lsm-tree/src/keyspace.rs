@@ -2,7 +2,7 @@
 
 use crate::core::Core;
 use crate::engine::{Engine, Handle};
-use crate::options::KeyspaceOptions;
+use crate::keyspace_options::KeyspaceOptions;
 use crate::read::{point, scan};
 use crate::write::commit::{Active, Single};
 use crate::{Cursor, Error, Range, Result, view};

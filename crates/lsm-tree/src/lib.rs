@@ -32,10 +32,11 @@
 //! format and no algorithm. All changes of what exists cross `view::install`.
 
 mod options;
+pub use lsm_log::RecoveryMode;
+pub use options::{Advanced, Durability, Execution, Options, Profile, TreeOptions};
+mod keyspace_options;
+pub use keyspace_options::{Compaction, KeyspaceOptions};
 pub use lsm_sstable::Compression;
-pub use options::{
-    Advanced, Compaction, Durability, Execution, KeyspaceOptions, Options, Profile, RecoveryMode, TreeOptions,
-};
 mod error;
 pub use error::{Error, Result};
 mod env;
@@ -46,6 +47,7 @@ mod store;
 pub use open::RecoveryReport;
 mod database;
 mod engine;
+mod replay;
 mod view;
 pub use database::Database;
 mod keyspace;

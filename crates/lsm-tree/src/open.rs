@@ -3,27 +3,22 @@
 //! names. Only then is a write accepted.
 
 use crate::core::Core;
-use crate::core::new_memtable;
 use crate::engine::Engine;
 use crate::env::Env;
-use crate::options::{KeyspaceOptions, Options, TreeOptions};
+use crate::keyspace_options::KeyspaceOptions;
+use crate::options::{Options, TreeOptions};
+use crate::replay::{Replay, blame_manifest, check_manifest_closed, continue_log, log_was_closed};
 use crate::store::Store;
-use crate::view::{self, Step};
-use crate::write::commit::{Active, CommitState, apply};
+use crate::write::commit::{Active, CommitState};
 use crate::{Error, Result};
-use lsm_log::{
-    Cut, LogOptions, LogPosition, LogWriter, RecoverOptions, Recovered, RecoveryMode, SegmentId, SegmentIds,
-};
+use lsm_log::RecoveryMode;
 use lsm_sstable::TableContext;
-use lsm_sync::atomic::{AtomicU64, Ordering};
-use lsm_types::SeqNo;
-use lsm_types::batch::{BatchReader, KeyspaceId};
 use lsm_version::{
     Edit, Exactness, FileNumber, KeyspaceState, MANIFEST_NAME, MANIFEST_NEW_NAME, Manifest, ManifestState,
     StoreKind, Version, table_file_name,
 };
 use lsm_vfs::{Corruption, DirEntry};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -309,176 +304,4 @@ fn segments_in(entries: &[DirEntry]) -> Vec<u64> {
         _ => None,
     });
     numbers.collect()
-}
-
-/// Whether the log ends with the mark of a clean close. A segment that was begun and
-/// has no record yet has no mark either.
-fn log_was_closed(recovered: &Recovered) -> bool {
-    let has_records = recovered.last_segment.is_some_and(|end| end.offset > lsm_log::SEGMENT_HEADER_BYTES);
-    recovered.closed_cleanly && has_records
-}
-
-/// The log is closed after the manifest: where the log was and the manifest was not,
-/// the end of the manifest is lost.
-fn check_manifest_closed(store: &Store) -> Result<()> {
-    let is_closed = store.with_manifest(|manifest| manifest.is_closed());
-    if is_closed || store.options.recovery_mode == RecoveryMode::Salvage {
-        return Ok(());
-    }
-    let path = store.directory.join(MANIFEST_NAME);
-    let len = store.env.fs.open_read(&path).and_then(|file| file.len())?;
-    Err(Corruption::new(&path, len, "the mark of a clean close, which the log has", "the end of the file")
-        .into())
-}
-
-/// A table or a part of the log that the manifest names and that is not there: if the
-/// manifest has lost its end, it names what was removed since, and is to blame.
-fn blame_manifest(store: &Store, segments: &[u64], error: Error) -> Error {
-    let Some(newest) = segments.iter().max() else { return error };
-    let path = lsm_log::segment_path(&store.directory, *newest);
-    let read = lsm_log::read_segment::<lsm_log::Error>(
-        store.env.fs.as_ref(),
-        &path,
-        lsm_log::LOG_MAGIC,
-        RecoverOptions::default(),
-        &mut |_, _| Ok(()),
-    );
-    match read {
-        Ok(read) if read.closed_cleanly && read.end_offset > lsm_log::SEGMENT_HEADER_BYTES => {
-            check_manifest_closed(store).err().unwrap_or(error)
-        }
-        _ => error,
-    }
-}
-
-/// Puts the records of the log into the memtables of their keyspaces.
-struct Replay<'a> {
-    cores: &'a BTreeMap<KeyspaceId, Arc<Core>>,
-    state: &'a ManifestState,
-    store: &'a Store,
-    next_seqno: SeqNo,
-    batches: u64,
-}
-
-impl<'a> Replay<'a> {
-    fn new(cores: &'a BTreeMap<KeyspaceId, Arc<Core>>, state: &'a ManifestState, store: &'a Store) -> Self {
-        Self { cores, state, store, next_seqno: state.next_seqno, batches: 0 }
-    }
-
-    fn run(&mut self, segments: &[u64]) -> Result<Recovered> {
-        let options = RecoverOptions {
-            mode: self.store.options.recovery_mode,
-            durable_through: LogPosition(self.state.log_durable_through),
-            oldest_needed: self.state.first_segment,
-        };
-        let (fs, directory) = (self.store.env.fs.as_ref(), &self.store.directory);
-        let recovered =
-            lsm_log::recover(fs, directory, segments, options, &mut |end, record| self.apply(end, record))?;
-        self.check_begin(&recovered)?;
-        Ok(recovered)
-    }
-
-    /// The log must begin where the manifest says, or at its very beginning.
-    fn check_begin(&self, recovered: &Recovered) -> Result<()> {
-        let first = self.state.first_segment;
-        let is_whole = match recovered.segments.first() {
-            _ if self.store.options.recovery_mode == RecoveryMode::Salvage => true,
-            Some(oldest) if first == 0 => oldest.base == LogPosition::ZERO,
-            Some(oldest) => oldest.number == first,
-            None => first == 0,
-        };
-        if is_whole {
-            return Ok(());
-        }
-        let missing = lsm_log::segment_path(&self.store.directory, first.max(1));
-        Err(Corruption::new(&missing, 0, "the oldest log segment", "no such file").into())
-    }
-
-    /// Applies one batch, but for what is in tables already.
-    fn apply(&mut self, end: LogPosition, record: &[u8]) -> Result<()> {
-        let damaged = |why: String| -> Error {
-            let expected = format!("a batch before log position {end}");
-            Corruption::new(&self.store.directory, 0, expected, why).into()
-        };
-        let batch = BatchReader::new(record).map_err(|error| damaged(error.to_string()))?;
-        for entry in batch.iter() {
-            let (seqno, entry) = entry.map_err(|error| damaged(error.to_string()))?;
-            let Some(core) = self.cores.get(&entry.keyspace) else {
-                if entry.keyspace >= self.state.next_keyspace {
-                    return Err(damaged(format!("keyspace {}, which never existed", entry.keyspace)));
-                }
-                // It was dropped.
-                continue;
-            };
-            let view = core.history.latest();
-            if seqno >= view.tables.flushed_through() {
-                apply(&view.active, seqno, entry.kind, entry.key, entry.value);
-            }
-        }
-        self.batches += 1;
-        let through = batch.base_seqno().saturating_add(u64::from(batch.count()));
-        self.next_seqno = self.next_seqno.max(through);
-        self.rotate_full(end, through)
-    }
-
-    /// Seals the memtables that the replay has filled, to be flushed once it is over.
-    /// They hold what is numbered below `through`: the manifest may know of greater
-    /// numbers, whose records are yet to come.
-    fn rotate_full(&self, end: LogPosition, through: SeqNo) -> Result<()> {
-        for core in self.cores.values() {
-            let view = core.history.latest();
-            if view.active.approximate_bytes() >= self.store.options.write_buffer_bytes {
-                let step = Step::Rotate { fresh: new_memtable(), sealed_at: through, log_end: end.0 };
-                view::install(self.store, core, step, through, Vec::new)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl RecoveryReport {
-    fn note(&mut self, replay: &Replay<'_>, recovered: &Recovered) {
-        self.replayed_batches = replay.batches;
-        let describe = |cut: &Cut| {
-            format!(
-                "{} at byte {}: {}; {} bytes with {} readable records were left out",
-                cut.file.display(),
-                cut.offset,
-                cut.reason,
-                cut.discarded_bytes,
-                cut.discarded_records
-            )
-        };
-        self.log_cut = recovered.cut.as_ref().map(describe);
-        self.log_damage_skipped = recovered.skipped.iter().map(describe).collect();
-        if let Some(cut) = &self.log_cut {
-            tracing::warn!(cut, "the log ended in the middle of a write and was cut there");
-        }
-    }
-}
-
-/// Makes durable what was recovered and where it ends, and starts a new segment. Old
-/// ones are never appended to.
-fn continue_log(
-    store: &Store,
-    recovered: &Recovered,
-    next_seqno: SeqNo,
-) -> Result<(LogWriter, VecDeque<(u64, SeqNo)>)> {
-    let next_number = AtomicU64::new(recovered.highest_number + 1);
-    let new_uid = store.env.uid_source();
-    let ids: SegmentIds = Arc::new(move || {
-        // Relaxed: the number itself is all that is shared.
-        SegmentId { number: next_number.fetch_add(1, Ordering::Relaxed), uid: new_uid() }
-    });
-    let options = LogOptions { segment_bytes: store.options.advanced.log_segment_bytes };
-    let fs = Arc::clone(&store.env.fs);
-    let mut log = LogWriter::start(fs, store.directory.clone(), options, ids, recovered)?;
-    let discarded = log.releasable_below(0);
-    match lsm_log::remove_segments(store.env.fs.as_ref(), &store.directory, &discarded) {
-        Ok(()) => log.forget_segments(&discarded),
-        Err(error) => tracing::warn!(%error, "log segments that recovery discarded stay for now"),
-    }
-    // Which numbers each holds is not kept, so they go together.
-    let full = recovered.segments.iter().map(|segment| (segment.number, next_seqno)).collect();
-    Ok((log, full))
 }
