@@ -69,6 +69,8 @@ pub(crate) enum Bad {
     Kind(u8),
     HeaderChecksum,
     PayloadChecksum,
+    /// Bytes other than zero behind the payload.
+    Padding,
     /// A record that an earlier, failed write left behind.
     Leftover,
     /// Zeros where a record must be.
@@ -83,6 +85,7 @@ impl std::fmt::Display for Bad {
             Self::Kind(found) => write!(out, "the unknown record kind {found}"),
             Self::HeaderChecksum => out.write_str("a record header with a wrong checksum"),
             Self::PayloadChecksum => out.write_str("a record with a wrong checksum"),
+            Self::Padding => out.write_str("a record with bytes in its padding"),
             Self::Leftover => out.write_str("the rest of a write that failed"),
             Self::Missing => out.write_str("no record"),
         }

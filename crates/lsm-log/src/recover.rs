@@ -178,7 +178,8 @@ impl Recovered {
     /// Makes all that was recovered durable. Until then nothing may rely on it: it may
     /// exist in the page cache only, even where an earlier sync of the same file failed
     /// and a new one would succeed without writing. What is not known durable is
-    /// therefore written once more over itself. Safe to repeat, also after a crash.
+    /// therefore written once more over itself. Room that was reserved behind it is given
+    /// back, but for what salvage may want to look at. Safe to repeat, also after a crash.
     ///
     /// # Errors
     /// [`Error::Io`]; recover again.
@@ -200,6 +201,9 @@ impl Recovered {
                 file.read_exact_at(&mut piece, at)?;
                 file.write_all_at(&piece, at)?;
                 at += len;
+            }
+            if segment.bytes > end && self.skipped.is_empty() {
+                file.set_len(end)?;
             }
             file.sync_data()?;
         }

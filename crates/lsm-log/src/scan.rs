@@ -139,12 +139,22 @@ impl<'a> Scanner<'a> {
         Ok(RecordHeader::decode(*bytes, self.uid, at))
     }
 
-    /// Checks the payload of the record at `at`.
+    /// Checks the payload of the record at `at`, and that nothing but zeros pads it.
     fn payload_at(&mut self, at: u64, header: &RecordHeader) -> Result<Result<(), Bad>, IoError> {
-        let Some(payload) = self.window.get(at + HEADER_BYTES as u64, header.payload_len.into())? else {
+        let payload_at = at + HEADER_BYTES as u64;
+        let payload_len = u64::from(header.payload_len);
+        let end = (at + header.framed_len()).min(self.window.limit());
+        let framed_len = end.saturating_sub(payload_at).max(payload_len);
+        let Some(framed) = self.window.get(payload_at, framed_len)? else {
             return Ok(Err(Bad::CutShort));
         };
-        let valid = crc32fast::hash(payload) == header.payload_crc;
-        Ok(if valid { Ok(()) } else { Err(Bad::PayloadChecksum) })
+        let (payload, padding) = framed.split_at_checked(payload_len as usize).unwrap_or((framed, &[]));
+        Ok(if crc32fast::hash(payload) != header.payload_crc {
+            Err(Bad::PayloadChecksum)
+        } else if padding.iter().any(|byte| *byte != 0) {
+            Err(Bad::Padding)
+        } else {
+            Ok(())
+        })
     }
 }

@@ -1,7 +1,7 @@
 //! [`Answer`]: what a read gave, from the engine or from the model, so that the two
 //! can be compared and told apart in words.
 
-use crate::op::{Order, Read, Step};
+use crate::read::{Order, Read, Step};
 use lsm_types::{KeyRange, KeySpan, Slice};
 use std::collections::VecDeque;
 use std::fmt;

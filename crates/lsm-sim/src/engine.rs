@@ -3,7 +3,8 @@
 
 use crate::answer::{Answer, Entry};
 use crate::config::Config;
-use crate::op::{Durability, Order, Read, Step, Write};
+use crate::op::{Durability, Write};
+use crate::read::{Order, Read, Step};
 use crate::text::Bounds;
 use lsm_tree::{Database, Keyspace, Slice, Snapshot};
 use std::collections::BTreeMap;

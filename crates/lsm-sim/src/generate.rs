@@ -1,8 +1,9 @@
 //! [`generate`]: a random script from a seed. A small universe of keys, so that
 //! writes meet; long, empty and 0xff keys among them, so that edges are met too.
 
-use crate::op::{Durability, Op, Order, Read, Step, View, Write};
+use crate::op::{Durability, Op, Write};
 use crate::random::Random;
+use crate::read::{Order, Read, Step, View};
 use crate::script::Script;
 use crate::shrink::Simpler;
 use crate::text::{Bounds, Value};

@@ -2,8 +2,8 @@
 //! names its sequence number, and the generator of such scripts.
 
 use crate::generate::{random_bounds, random_key, random_order, random_short_bounds, random_value};
-use crate::op::Order;
 use crate::random::Random;
+use crate::read::Order;
 use crate::script::Script;
 use crate::shrink::Simpler;
 use crate::text::{Bounds, Value, Words, print_key};

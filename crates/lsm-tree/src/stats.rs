@@ -270,7 +270,7 @@ impl fmt::Display for KeyspaceStats {
         if !self.levels.is_empty() {
             writeln!(f, "  level  runs  tables       bytes     entries  tombstones  bytes/raw")?;
         }
-        for level in &self.levels {
+        for level in self.levels.iter().filter(|level| level.tables > 0) {
             writeln!(
                 f,
                 "  {:>5}  {:>4}  {:>6}  {:>10}  {:>10}  {:>10}  {:>9.2}",

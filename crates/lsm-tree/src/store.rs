@@ -79,11 +79,15 @@ impl Store {
     /// disk is unknown, and retrying could contradict it.
     pub(crate) fn commit_edits(&self, manifest: &mut Manifest, mut edits: Vec<Edit>) -> Result<()> {
         self.check_usable()?;
-        edits.push(Edit::Counters {
-            next_file: self.next_file.load(Ordering::Relaxed),
-            next_seqno: manifest.state().next_seqno,
-            next_keyspace: manifest.state().next_keyspace,
+        let free = self.next_file.load(Ordering::Relaxed);
+        let counters = edits.iter_mut().find_map(|edit| match edit {
+            Edit::Counters { next_file, .. } => Some(next_file),
+            _ => None,
         });
+        match counters {
+            Some(next_file) => *next_file = free,
+            None => edits.push(Edit::Counters { next_file: free, next_seqno: 0, next_keyspace: 0 }),
+        }
         manifest
             .commit(self.env.fs.as_ref(), &edits, || self.env.new_uid())
             .map_err(|error| self.fail(error.into()))
