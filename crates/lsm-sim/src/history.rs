@@ -22,12 +22,12 @@ pub struct History {
 }
 
 impl History {
-    /// Writes one version; `None` deletes.
-    pub fn put(&mut self, key: Slice, seqno: SeqNo, value: Option<Slice>) {
+    /// Writes one version; `None` deletes. Whether one of the same number was replaced.
+    pub fn put(&mut self, key: Slice, seqno: SeqNo, value: Option<Slice>) -> bool {
         let versions = self.keys.entry(key).or_default();
         versions.writes_since_deletion =
             if value.is_some() { versions.writes_since_deletion.saturating_add(1) } else { 0 };
-        versions.by_seqno.insert(seqno, value);
+        versions.by_seqno.insert(seqno, value).is_some()
     }
 
     /// Deletes every key of `span` written before `seqno`, also what comes later
@@ -162,12 +162,12 @@ mod tests {
                 let key = Slice::from([random.below(5) as u8]);
                 let seqno = random.below(15);
                 match random.below(4) {
-                    0 => history.put(key, seqno, None),
+                    0 => drop(history.put(key, seqno, None)),
                     1 => {
                         let end = [random.below(7) as u8];
                         history.remove_range((key..end.into()).to_span(), seqno);
                     }
-                    _ => history.put(key, seqno, Some([random.next() as u8].into())),
+                    _ => drop(history.put(key, seqno, Some([random.next() as u8].into()))),
                 }
             }
             let mut folded = history.clone();

@@ -11,7 +11,7 @@ use crate::text::Bounds;
 use crate::tree_op::TreeOp;
 use lsm_tree::{Error, Leveled, Tree, TreeOptions};
 use lsm_types::{KeySpan, SeqNo, Slice};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 /// Runs `ops` against a fresh tree; the number of operations done.
@@ -31,6 +31,7 @@ pub fn run_tree_script(config: &Config, ops: &[TreeOp]) -> Result<usize, Differe
             persisted: None,
             watermark: 0,
             weak_floors: BTreeMap::new(),
+            replaced: BTreeSet::new(),
         };
         runner.reopen()?;
         for (index, op) in ops.iter().enumerate() {
@@ -61,6 +62,8 @@ struct TreeRunner<'a> {
     watermark: SeqNo,
     /// Keys under a weak tombstone take no older numbers any more.
     weak_floors: BTreeMap<Slice, SeqNo>,
+    /// Keys of which one number was written twice.
+    replaced: BTreeSet<Slice>,
 }
 
 fn words(error: Error) -> String {
@@ -170,7 +173,9 @@ impl<'a> TreeRunner<'a> {
             return Ok(());
         }
         if self.accepted(seqno, write(self.tree()?))? {
-            self.history.put(key.clone(), seqno, value);
+            if self.history.put(key.clone(), seqno, value) {
+                self.replaced.insert(key.clone());
+            }
             self.highest = self.highest.max(Some(seqno));
         }
         Ok(())
@@ -178,7 +183,9 @@ impl<'a> TreeRunner<'a> {
 
     fn remove_weak(&mut self, key: &Slice, seqno: SeqNo) -> Result<(), String> {
         let newest = self.history.newest_seqno(key).is_none_or(|newest| newest < seqno);
-        let legal = newest && self.history.writes_since_newest_deletion(key) <= 1;
+        // A replaced entry may still lie in an older source: the key was written twice.
+        let once = self.history.writes_since_newest_deletion(key) <= 1 && !self.replaced.contains(key);
+        let legal = newest && once;
         if !legal {
             return Ok(());
         }

@@ -11,11 +11,10 @@
 use lsm_sim::{Call, HookFs};
 use lsm_tree::{
     Clock, Compaction, Compression, Database, Durability, Error, Execution, KeyspaceOptions, Leveled,
-    Options, Profile, RecoveryMode, SeqNo, SystemClock, TreeOptions,
+    Options, RecoveryMode, SeqNo, SystemClock, TreeOptions,
 };
 use lsm_vfs::{Fs, MemFs, OsFs};
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread;

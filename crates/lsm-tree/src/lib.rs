@@ -70,3 +70,8 @@ pub use verify::VerifyReport;
 
 pub use lsm_compaction::{Fifo, Leveled, SizeTiered, Strategy};
 pub use lsm_types::{KeyRange, SeqNo, Slice};
+
+/// The README's program must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct ReadmeDoctests;

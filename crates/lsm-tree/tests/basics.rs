@@ -59,3 +59,18 @@ fn a_second_open_is_locked_until_the_first_is_closed() {
     assert!(matches!(users.get("k"), Err(Error::Closed)));
     Database::open(directory.path()).unwrap();
 }
+
+#[test]
+fn a_hundred_keyspaces_share_a_bounded_amount_of_memory() {
+    let directory = tempfile::tempdir().unwrap();
+    let db = Options::default().write_buffer_size(64 << 10).open(directory.path()).unwrap();
+    let keyspaces: Vec<_> =
+        (0..100).map(|i| db.keyspace(&format!("k{i}"), KeyspaceOptions::default()).unwrap()).collect();
+    for i in 0..20_000 {
+        keyspaces[i as usize % 100].insert(key(i), [0; 100]).unwrap();
+    }
+    let active: usize = db.stats().keyspaces.iter().map(|keyspace| keyspace.active_memtable_bytes).sum();
+    assert!(active < 5 * (64 << 10) + 100 * (16 << 10), "{active} bytes in the memtables of 100 keyspaces");
+    let written: usize = keyspaces.iter().map(|keyspace| keyspace.len().unwrap()).sum();
+    assert_eq!(written, 20_000);
+}

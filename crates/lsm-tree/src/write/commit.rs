@@ -27,6 +27,8 @@ pub(crate) struct CommitState {
     pub(crate) active: BTreeMap<KeyspaceId, Active>,
     /// Full log segments, oldest first, each with a number above all in it.
     pub(crate) full_segments: VecDeque<(u64, SeqNo)>,
+    /// Bytes written since the memtables of all keyspaces were last summed up.
+    pub(crate) unsummed_bytes: usize,
 }
 
 /// Where the writes of a keyspace go.
@@ -125,8 +127,8 @@ impl Engine {
             None => apply(&memtable, base, entry.kind, entry.key, entry.value),
         }
         self.publish(state, base, 1);
-        let is_full = memtable.approximate_bytes() >= self.store.options.write_buffer_bytes;
-        let has_rotated = is_full && self.rotate_locked(state, core);
+        let bytes = entry.key.len() + entry.value.len();
+        let has_rotated = self.rotate_full(state, std::slice::from_ref(core), bytes);
         Ok(Committed { end, has_rotated, has_rolled })
     }
 
@@ -181,13 +183,7 @@ impl Engine {
             }
         }
         self.publish(state, base, u64::from(count));
-        let mut has_rotated = false;
-        for core in cores {
-            let is_full = state.active.get(&core.id).is_some_and(|active| {
-                active.memtable.approximate_bytes() >= self.store.options.write_buffer_bytes
-            });
-            has_rotated |= is_full && self.rotate_locked(state, core);
-        }
+        let has_rotated = self.rotate_full(state, cores, entries.len());
         Ok(Committed { end, has_rotated, has_rolled })
     }
 

@@ -8,6 +8,10 @@ use crate::view::{self, Step};
 use crate::write::commit::CommitState;
 use std::sync::Arc;
 
+/// The active memtables of all keyspaces together hold about this many write buffers
+/// at most, however many keyspaces there are.
+const MAX_FULL_MEMTABLES: usize = 4;
+
 impl Engine {
     /// Seals the active memtable of `core`, unless it is empty. Says whether it did.
     pub(crate) fn rotate_locked(&self, state: &mut CommitState, core: &Arc<Core>) -> bool {
@@ -22,6 +26,34 @@ impl Engine {
         let installed = view::install(&self.store, core, step, sealed_at, || self.snapshots.live());
         debug_assert!(installed.is_ok(), "a rotation writes nothing that could fail");
         true
+    }
+
+    /// After a write of `bytes` into `cores`, seals those of their memtables that are
+    /// full, and the largest of all when together they hold too much. Says whether it
+    /// sealed any.
+    pub(crate) fn rotate_full(&self, state: &mut CommitState, cores: &[Arc<Core>], bytes: usize) -> bool {
+        let limit = self.store.options.write_buffer_bytes;
+        let size_of = |state: &CommitState, core: &Core| {
+            state.active.get(&core.id).map_or(0, |active| active.memtable.approximate_bytes())
+        };
+        let mut has_rotated = false;
+        for core in cores {
+            has_rotated |= size_of(state, core) >= limit && self.rotate_locked(state, core);
+        }
+        state.unsummed_bytes += bytes;
+        // Few keyspaces cannot hold too much: each is sealed when it is full.
+        if state.unsummed_bytes < limit / 4 || state.active.len() <= MAX_FULL_MEMTABLES {
+            return has_rotated;
+        }
+        state.unsummed_bytes = 0;
+        let sizes = state.active.values().map(|active| active.memtable.approximate_bytes());
+        if sizes.sum::<usize>() > limit * MAX_FULL_MEMTABLES {
+            let largest = state.active.values().max_by_key(|active| active.memtable.approximate_bytes());
+            if let Some(core) = largest.map(|active| Arc::clone(&active.core)) {
+                has_rotated |= self.rotate_locked(state, &core);
+            }
+        }
+        has_rotated
     }
 
     /// Seals the active memtable of `core` and has all sealed ones flushed.
