@@ -4,6 +4,7 @@ use crate::{Error, Result};
 use lsm_compaction::{Fifo, Leveled, SizeTiered, Strategy};
 use lsm_sstable::{Compression, WriterOptions};
 use lsm_types::coding::{put_varint64, take_u8, take_varint64};
+use lsm_version::LEVELS;
 use std::sync::Arc;
 
 /// How the tables of a keyspace are kept in shape.
@@ -30,7 +31,8 @@ pub enum Compaction {
 pub struct KeyspaceOptions {
     pub(crate) compaction: Compaction,
     pub(crate) compression: Compression,
-    pub(crate) last_level_compression: Option<Compression>,
+    /// Where it differs from `compression`, by level.
+    pub(crate) level_compression: [Option<Compression>; LEVELS],
     pub(crate) block_bytes: usize,
     pub(crate) filter_bits_per_key: f32,
     pub(crate) table_bytes: u64,
@@ -42,7 +44,7 @@ impl Default for KeyspaceOptions {
         Self {
             compaction: Compaction::Leveled,
             compression: Compression::Lz4,
-            last_level_compression: None,
+            level_compression: [None; LEVELS],
             block_bytes: 4096,
             filter_bits_per_key: 10.0,
             table_bytes: 64 << 20,
@@ -67,11 +69,20 @@ impl KeyspaceOptions {
         self
     }
 
-    /// How blocks of the last level, where most data lies, are compressed.
+    /// How blocks of one level are compressed, from 0 (flushes) to 6 (the last, where
+    /// most data lies). Levels that do not exist are ignored.
     #[must_use]
-    pub fn last_level_compression(mut self, compression: Compression) -> Self {
-        self.last_level_compression = Some(compression);
+    pub fn level_compression(mut self, level: usize, compression: Compression) -> Self {
+        if let Some(slot) = self.level_compression.get_mut(level) {
+            *slot = Some(compression);
+        }
         self
+    }
+
+    /// How blocks of the last level are compressed.
+    #[must_use]
+    pub fn last_level_compression(self, compression: Compression) -> Self {
+        self.level_compression(LEVELS - 1, compression)
     }
 
     /// Bytes of a data block before compression; 4 KiB by default.
@@ -120,8 +131,10 @@ impl KeyspaceOptions {
             }
         }
         put(4, u64::from(self.compression as u8));
-        if let Some(compression) = self.last_level_compression {
-            put(5, u64::from(compression as u8));
+        for (level, compression) in (0_u64..).zip(self.level_compression) {
+            if let Some(compression) = compression {
+                put(5, level << 8 | u64::from(compression as u8));
+            }
         }
         put(6, self.block_bytes as u64);
         put(7, u64::from(self.filter_bits_per_key.to_bits()));
@@ -152,7 +165,10 @@ impl KeyspaceOptions {
                     *(if tag == 2 { max_bytes } else { max_age_ms }) = value;
                 }
                 4 => options.compression = compression_from(value)?,
-                5 => options.last_level_compression = Some(compression_from(value)?),
+                5 => {
+                    let slot = options.level_compression.get_mut(usize::try_from(value >> 8).ok()?)?;
+                    *slot = Some(compression_from(value & 0xff)?);
+                }
                 6 => options = options.block_size(usize::try_from(value).ok()?),
                 7 => options.filter_bits_per_key = f32::from_bits(u32::try_from(value).ok()?),
                 8 => options.table_bytes = value,
@@ -181,18 +197,15 @@ impl KeyspaceOptions {
     }
 
     /// How tables of a level are written.
-    pub(crate) fn writer(&self, is_last_level: bool) -> WriterOptions {
-        let compression = match self.last_level_compression {
-            Some(compression) if is_last_level => compression,
-            _ => self.compression,
-        };
+    pub(crate) fn writer(&self, level: usize) -> WriterOptions {
+        let compression = self.level_compression.get(level).copied().flatten().unwrap_or(self.compression);
         let filter_bits_per_key = self.filter_bits_per_key;
         WriterOptions { block_bytes: self.block_bytes, compression, filter_bits_per_key }
     }
 
     /// Refuses what this build cannot write.
     pub(crate) fn validate(&self) -> Result<()> {
-        for compression in [Some(self.compression), self.last_level_compression].into_iter().flatten() {
+        for compression in self.level_compression.into_iter().flatten().chain([self.compression]) {
             if !compression.is_supported() {
                 return Err(Error::invalid(format!("this build lacks {compression}: enable its feature")));
             }
@@ -215,6 +228,7 @@ mod tests {
             .compaction(Compaction::Fifo { max_bytes: 7, max_age_ms: 9 })
             .compression(Compression::None)
             .last_level_compression(Compression::Lz4)
+            .level_compression(2, Compression::None)
             .block_size(512)
             .filter_bits_per_key(7.5)
             .table_size(1 << 20)

@@ -64,7 +64,7 @@ fn merge(
 ) -> Result<Vec<Arc<TableHandle>>> {
     let read = ReadOptions { fill_cache: false, readahead_bytes: READAHEAD_BYTES };
     let mut stream = GcStream::new(plan.cursor(read), plan.range_tombstones()?, rules, plan.older(version));
-    let mut outputs = Outputs::new(store, core.options.writer(plan.is_last_level()));
+    let mut outputs = Outputs::new(store, core.options.writer(usize::from(plan.output.level)));
     let options = plan.output_options(version, store.env.clock.unix_ms());
     let tables = write_tables(&mut stream, &mut outputs, &options, is_cancelled)?;
     outputs.finish(tables)

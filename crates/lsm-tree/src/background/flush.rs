@@ -35,7 +35,7 @@ pub(crate) fn write_memtables(
     let rules = GcRules::new(needed, store.env.clock.unix_ms());
     let older = OlderTables::all(&view.tables);
     let mut stream = GcStream::new(MergeCursor::new(cursors), tombstones, &rules, older);
-    let mut outputs = Outputs::new(store, core.options.writer(false));
+    let mut outputs = Outputs::new(store, core.options.writer(0));
     let options = OutputOptions::new(core.options.table_bytes, store.env.clock.unix_ms());
     let tables = write_tables(&mut stream, &mut outputs, &options, is_cancelled)?;
     outputs.finish(tables)
