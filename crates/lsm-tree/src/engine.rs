@@ -15,6 +15,7 @@ use lsm_types::SeqNo;
 use lsm_types::batch::KeyspaceId;
 use lsm_version::{Edit, Readable, SeqnoClock, SnapshotRegistry};
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
 /// An open database. Shared by the handles of applications and by the threads.
@@ -116,8 +117,16 @@ impl Engine {
         Ok(())
     }
 
-    /// Runs one background job.
+    /// Runs one background job. A panic in it, which would be a bug, must neither hang
+    /// those who wait for the job nor let the database write on.
     pub(crate) fn run(&self, work: Work) {
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.run_unguarded(work)));
+        if outcome.is_err() {
+            self.store.fail(Error::invalid(format!("the background job {work:?} panicked: this is a bug")));
+        }
+    }
+
+    fn run_unguarded(&self, work: Work) {
         match work {
             Work::Flush(id) => {
                 if let Some(core) = self.core(id) {
