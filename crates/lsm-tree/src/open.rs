@@ -294,7 +294,8 @@ pub(crate) fn open_database(path: &Path, options: Options) -> Result<Arc<Engine>
             (id, Active { memtable, core: Arc::clone(core) })
         })
         .collect();
-    let commit = CommitState { log, next_seqno, active, full_segments, unsummed_bytes: 0 };
+    let commit =
+        CommitState { log, next_seqno, active, full_segments, unsummed_bytes: 0, scratch: Vec::new() };
     Ok(Arc::new(Engine::new(found.store, commit, cores.into_values().collect(), report)))
 }
 

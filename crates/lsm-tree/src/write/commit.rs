@@ -29,6 +29,8 @@ pub(crate) struct CommitState {
     pub(crate) full_segments: VecDeque<(u64, SeqNo)>,
     /// Bytes written since the memtables of all keyspaces were last summed up.
     pub(crate) unsummed_bytes: usize,
+    /// The lengths around a single entry, encoded; kept for its allocation.
+    pub(crate) scratch: Vec<u8>,
 }
 
 /// Where the writes of a keyspace go.
@@ -105,17 +107,20 @@ impl Engine {
         entry: Single<'_>,
     ) -> Result<Committed> {
         let base = self.check_room(state, core, 1)?;
-        let mut head = Vec::with_capacity(16);
-        head.push(entry.kind as u8);
-        put_varint32(&mut head, core.id);
-        put_varint64(&mut head, entry.key.len() as u64);
-        let mut value_len = Vec::with_capacity(10);
+        let mut scratch = std::mem::take(&mut state.scratch);
+        scratch.clear();
+        scratch.extend_from_slice(&batch::header(base, 1));
+        scratch.push(entry.kind as u8);
+        put_varint32(&mut scratch, core.id);
+        put_varint64(&mut scratch, entry.key.len() as u64);
+        let head_len = scratch.len();
         if !entry.kind.is_tombstone() {
-            put_varint64(&mut value_len, entry.value.len() as u64);
+            put_varint64(&mut scratch, entry.value.len() as u64);
         }
-        let header = batch::header(base, 1);
-        let (end, has_rolled) =
-            self.append(state, base, &[&header, &head, entry.key, &value_len, entry.value])?;
+        let (head, value_len) = scratch.split_at_checked(head_len).unwrap_or_default();
+        let appended = self.append(state, base, &[head, entry.key, value_len, entry.value]);
+        state.scratch = scratch;
+        let (end, has_rolled) = appended?;
         let Some(memtable) = state.active.get(&core.id).map(|active| Arc::clone(&active.memtable)) else {
             return Err(dropped(core));
         };
