@@ -26,11 +26,13 @@ pub(crate) fn pick_whole(
     span: &KeySpan,
     table_bytes: u64,
 ) -> Option<Plan> {
-    if OlderTables::below(view.version, placement).overlaps(span) {
-        return None;
-    }
+    // Tables reach beyond the span, and so must the look at what is older: else their
+    // tombstones would stay, and the rewrite would be picked again for ever.
+    let older = OlderTables::below(view.version, placement);
     let tables = run.overlapping(span).iter();
-    rewrite_first(view, placement, tables, table_bytes, |table| is_worth_rewriting(view, table))
+    rewrite_first(view, placement, tables, table_bytes, |table| {
+        is_worth_rewriting(view, table) && !older.overlaps(table.span())
+    })
 }
 
 /// Merges the first neighbours among `tables` that `want` selects with nothing, in

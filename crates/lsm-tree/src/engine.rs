@@ -21,8 +21,8 @@ use std::sync::{Arc, Weak};
 /// An open database. Shared by the handles of applications and by the threads.
 ///
 /// Lock order: flush lock, manifest, commit lock, keyspaces, snapshot registry,
-/// history. The scheduler's lock is taken under none of them, and its conditions
-/// take histories only.
+/// history. The scheduler's lock comes last: it may be taken under any of them, when the
+/// last holder of a table goes, and nothing is called under it.
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) store: Store,

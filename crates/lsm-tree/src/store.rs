@@ -75,8 +75,8 @@ impl Store {
         body(&mut self.manifest.lock())
     }
 
-    /// Writes `edits` durably. A failure makes the store read-only: what stands on
-    /// disk is unknown, and retrying could contradict it.
+    /// Writes `edits` durably. A failure that leaves unknown what stands on disk makes
+    /// the store read-only: retrying could contradict it.
     pub(crate) fn commit_edits(&self, manifest: &mut Manifest, mut edits: Vec<Edit>) -> Result<()> {
         self.check_usable()?;
         let free = self.next_file.load(Ordering::Relaxed);
@@ -88,9 +88,12 @@ impl Store {
             Some(next_file) => *next_file = free,
             None => edits.push(Edit::Counters { next_file: free, next_seqno: 0, next_keyspace: 0 }),
         }
-        manifest
-            .commit(self.env.fs.as_ref(), &edits, || self.env.new_uid())
-            .map_err(|error| self.fail(error.into()))
+        manifest.commit(self.env.fs.as_ref(), &edits, || self.env.new_uid()).map_err(|error| {
+            match manifest.is_latched() {
+                true => self.fail(error.into()),
+                false => error.into(),
+            }
+        })
     }
 
     /// A handle for a table file of this directory.

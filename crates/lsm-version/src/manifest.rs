@@ -89,8 +89,10 @@ impl Manifest {
     ///
     /// # Errors
     /// [`Error::Contradiction`] when the edits do not fit the state: nothing was
-    /// written. Any other failure latches: what stands on disk is unknown, so every
-    /// later call fails with [`Error::Latched`].
+    /// written. A full disk, and any failure before a new file has its name, leave what
+    /// is durable as it was: the next call writes a new file. Every other failure
+    /// latches: what stands on disk is unknown, so later calls fail with
+    /// [`Error::Latched`].
     pub fn commit(
         &mut self,
         fs: &dyn Fs,
@@ -102,26 +104,33 @@ impl Manifest {
         }
         self.state.check(edits).map_err(Error::Contradiction)?;
         self.is_closed = false;
-        let is_full = |writer: &SegmentWriter| writer.end_offset() > self.rewrite_at_bytes;
-        let written = match &mut self.writer {
-            Some(writer) if !is_full(writer) => append(writer, edits),
-            _ => self.rewrite(fs, edits, new_uid()),
-        };
-        if let Err(error) = written {
-            self.failure = Some(error.to_string());
-            return Err(error);
+        match self.writer.take() {
+            Some(mut writer) if writer.end_offset() <= self.rewrite_at_bytes => {
+                if let Err(error) = append(&mut writer, edits) {
+                    return Err(if is_disk_full(&error) { error } else { self.latch(error) });
+                }
+                self.writer = Some(writer);
+            }
+            _ => {
+                let mut writer = begin(fs, &self.directory, &self.state, new_uid())?;
+                append(&mut writer, edits)?;
+                put_in_place(fs, &self.directory).map_err(|error| self.latch(error))?;
+                self.rewrite_at_bytes = REWRITE_FROM_BYTES.max(writer.end_offset() * 2);
+                self.writer = Some(writer);
+            }
         }
         self.state.apply(edits).map_err(Error::Contradiction)
     }
 
-    fn rewrite(&mut self, fs: &dyn Fs, edits: &[Edit], uid: u64) -> Result<(), Error> {
-        self.writer = None;
-        let mut writer = begin(fs, &self.directory, &self.state, uid)?;
-        append(&mut writer, edits)?;
-        put_in_place(fs, &self.directory)?;
-        self.rewrite_at_bytes = REWRITE_FROM_BYTES.max(writer.end_offset() * 2);
-        self.writer = Some(writer);
-        Ok(())
+    fn latch(&mut self, error: Error) -> Error {
+        self.failure = Some(error.to_string());
+        error
+    }
+
+    /// Whether a failure left the state on disk unknown.
+    #[must_use]
+    pub const fn is_latched(&self) -> bool {
+        self.failure.is_some()
     }
 
     /// Ends the file with a mark, after which damage to its last record can be told
@@ -173,6 +182,12 @@ fn append(writer: &mut SegmentWriter, edits: &[Edit]) -> Result<(), Error> {
     writer.stage(&[&encode(edits)])?;
     writer.write_staged()?;
     Ok(writer.sync()?)
+}
+
+/// Whether a write found no room: then nothing of it counts. A sync that says so is
+/// as unknown as any other.
+fn is_disk_full(error: &Error) -> bool {
+    matches!(error, Error::Log(error) if error.is_disk_full())
 }
 
 fn encode(edits: &[Edit]) -> Vec<u8> {

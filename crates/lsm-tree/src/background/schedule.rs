@@ -41,8 +41,8 @@ impl Job for Work {
 /// The queue and its threads. `Send + Sync`.
 #[derive(Debug)]
 pub(crate) struct Scheduler<J> {
-    /// Guards the queue. Conditions of `wait_until` are evaluated under it: they may
-    /// load atomics and take a history's lock, nothing that waits.
+    /// Guards the queue. Nothing is called under it: a condition may drop the last
+    /// holder of a table, and that queues a sweep.
     queue: Mutex<Queue<J>>,
     /// Signalled when there may be something to run; its waiters are the threads.
     work: Condvar,
@@ -63,6 +63,9 @@ struct Queue<J> {
     delayed: Vec<(u64, J)>,
     running: usize,
     running_long: usize,
+    /// Counts what may have changed the answer of a condition, so that a waiter that
+    /// asks without the lock misses nothing.
+    events: u64,
     is_closing: bool,
     random: SplitMix64,
 }
@@ -127,6 +130,7 @@ impl<J: Job> Scheduler<J> {
             delayed: Vec::new(),
             running: 0,
             running_long: 0,
+            events: 0,
             is_closing: false,
             random: SplitMix64::new(seed),
         };
@@ -177,6 +181,7 @@ impl<J: Job> Scheduler<J> {
     fn finish(&self, queue: &mut Queue<J>, job: &J) {
         queue.running -= 1;
         queue.running_long -= usize::from(job.is_long());
+        queue.events += 1;
         self.ended.notify_all();
         if !queue.short.is_empty() || !queue.long.is_empty() {
             self.work.notify_one();
@@ -209,35 +214,39 @@ impl<J: Job> Scheduler<J> {
     /// when the scheduler closed first, or when nothing is left that could make it
     /// true (deterministic execution).
     pub(crate) fn wait_until(&self, condition: impl Fn() -> bool, run: impl Fn(J)) -> bool {
-        self.wait(|_| condition(), run)
+        loop {
+            let (seen, is_closing) = {
+                let queue = self.queue.lock();
+                (queue.events, queue.is_closing)
+            };
+            if condition() {
+                return true;
+            }
+            if is_closing {
+                return false;
+            }
+            let mut queue = self.queue.lock();
+            match self.execution {
+                Execution::Threads(_) => {
+                    while queue.events == seen && !queue.is_closing {
+                        self.ended.wait(&mut queue);
+                    }
+                }
+                Execution::Deterministic { .. } if queue.events != seen => {}
+                Execution::Deterministic { .. } => {
+                    let Some(job) = queue.take_any() else { return false };
+                    drop(queue);
+                    run(job.clone());
+                    self.finish(&mut self.queue.lock(), &job);
+                }
+            }
+        }
     }
 
     /// Blocks until nothing is queued or running, or `gives_up` says so. False when
     /// closed first.
     pub(crate) fn wait_idle_unless(&self, gives_up: impl Fn() -> bool, run: impl Fn(J)) -> bool {
-        self.wait(|queue| queue.is_empty() || gives_up(), run)
-    }
-
-    fn wait(&self, holds: impl Fn(&Queue<J>) -> bool, run: impl Fn(J)) -> bool {
-        let mut queue = self.queue.lock();
-        loop {
-            if holds(&queue) {
-                return true;
-            }
-            if queue.is_closing {
-                return false;
-            }
-            match self.execution {
-                Execution::Threads(_) => self.ended.wait(&mut queue),
-                Execution::Deterministic { .. } => {
-                    let Some(job) = queue.take_any() else { return false };
-                    drop(queue);
-                    run(job.clone());
-                    queue = self.queue.lock();
-                    self.finish(&mut queue, &job);
-                }
-            }
-        }
+        self.wait_until(|| gives_up() || self.queue.lock().is_empty(), run)
     }
 
     /// In deterministic execution, sometimes runs one job, as the seed will have it:
@@ -261,7 +270,7 @@ impl<J: Job> Scheduler<J> {
     /// Wakes those in `wait_until`, because something other than a job changed what
     /// they wait for.
     pub(crate) fn wake_waiters(&self) {
-        let _queue = self.queue.lock();
+        self.queue.lock().events += 1;
         self.ended.notify_all();
     }
 
