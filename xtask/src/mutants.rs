@@ -64,7 +64,7 @@ pub(crate) fn run(workspace: &Workspace, settings: &Settings) -> Outcome {
 fn mutations(workspace: &Workspace, package: &Package) -> Outcome<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for path in workspace.files("rs")? {
-        if path.starts_with(package.directory.join("src")) {
+        if ["src", "tests"].iter().any(|folder| path.starts_with(package.directory.join(folder))) {
             names.extend(named_in(&read(&path)?));
         }
     }

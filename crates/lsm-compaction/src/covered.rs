@@ -1,5 +1,5 @@
 //! Tables that lie whole under a range tombstone: they are dropped without being
-//! read. Used by `Leveled`.
+//! read. Used by every strategy.
 
 use crate::rules::Stripes;
 use crate::{PickView, Plan};

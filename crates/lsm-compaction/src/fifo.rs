@@ -1,6 +1,8 @@
-//! [`Fifo`]: the oldest tables are dropped whole; nothing is ever merged. For data
+//! [`Fifo`]: the oldest tables, and those that a range tombstone hides, are dropped whole;
+//! nothing is ever merged. For data
 //! that is only worth keeping for a while or up to a size.
 
+use crate::covered::pick_covered;
 use crate::{PickView, Plan, Strategy};
 use lsm_types::KeySpan;
 use lsm_version::Version;
@@ -21,6 +23,9 @@ impl Strategy for Fifo {
     }
 
     fn pick(&self, view: &PickView<'_>) -> Option<Plan> {
+        if let Some(plan) = pick_covered(view) {
+            return Some(plan);
+        }
         let mut excess = view.version.size_bytes().saturating_sub(self.max_bytes);
         let mut tables = Vec::new();
         // Oldest first and without a gap, so that what goes is always a suffix of history.

@@ -1,6 +1,7 @@
 //! [`SizeTiered`]: runs of like size are merged into one. Rewrites each byte about
 //! once per tier, at the price of more runs to read and of more space.
 
+use crate::covered::pick_covered;
 use crate::range_pick::pick_whole;
 use crate::{InputRun, MergePlan, PickView, Plan, Strategy};
 use lsm_types::KeySpan;
@@ -91,6 +92,9 @@ impl Strategy for SizeTiered {
     }
 
     fn pick(&self, view: &PickView<'_>) -> Option<Plan> {
+        if let Some(plan) = pick_covered(view) {
+            return Some(plan);
+        }
         let runs = runs_of(view.version);
         let is_free = |&(_, run): &(Placement, &Run)| view.are_free(run.tables());
         if let [newer @ .., (_, oldest)] = runs.as_slice()

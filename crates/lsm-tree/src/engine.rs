@@ -37,6 +37,8 @@ pub(crate) struct Engine {
     pub(crate) scheduler: Scheduler<Work>,
     pub(crate) recovery: RecoveryReport,
     trouble: Trouble,
+    /// Flushes and compactions that ended. Relaxed: compared for change only.
+    table_changes: AtomicU64,
 }
 
 /// Failures of background work that are being retried.
@@ -76,6 +78,7 @@ impl Engine {
             scheduler,
             recovery,
             trouble: Trouble::default(),
+            table_changes: AtomicU64::new(0),
         }
     }
 
@@ -142,6 +145,16 @@ impl Engine {
             Work::ReleaseLog => self.run_release_log(),
             Work::Sweep => self.sweep(),
         }
+    }
+
+    /// How often a flush or a compaction has changed the tables.
+    pub(crate) fn table_changes(&self) -> u64 {
+        self.table_changes.load(Ordering::Relaxed)
+    }
+
+    /// Counts such a change.
+    pub(crate) fn count_table_change(&self) {
+        self.table_changes.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Lets other work come between, in deterministic execution.

@@ -281,6 +281,7 @@ impl Engine {
             keyspaces.dropped.push(Arc::downgrade(&core));
             Ok(())
         })?;
+        self.count_table_change();
         self.scheduler.submit(crate::background::schedule::Work::Sweep);
         self.scheduler.wake_waiters();
         Ok(())

@@ -23,21 +23,24 @@ struct Shared {
     /// Taken out on drop, before the sweep that it enables.
     live: Option<LiveSnapshot>,
     seqno: SeqNo,
+    /// How often tables had changed when it was opened.
+    changes_before: u64,
     handle: Arc<Handle>,
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
         drop(self.live.take());
-        self.handle.engine.snapshot_closed();
+        self.handle.engine.snapshot_closed(self.changes_before);
     }
 }
 
 impl Snapshot {
     pub(crate) fn open(handle: Arc<Handle>) -> Self {
+        let changes_before = handle.engine.table_changes();
         let live = handle.engine.snapshots.open(&handle.engine.clock);
         let seqno = live.seqno();
-        Self { shared: Arc::new(Shared { live: Some(live), seqno, handle }) }
+        Self { shared: Arc::new(Shared { live: Some(live), seqno, changes_before, handle }) }
     }
 
     /// The bound of the snapshot: it sees every write numbered below.

@@ -74,3 +74,32 @@ fn a_hundred_keyspaces_share_a_bounded_amount_of_memory() {
     let written: usize = keyspaces.iter().map(|keyspace| keyspace.len().unwrap()).sum();
     assert_eq!(written, 20_000);
 }
+
+#[test]
+fn clear_gives_the_space_back_under_every_strategy() {
+    use lsm_tree::Compaction;
+    let fifo = Compaction::Fifo { max_bytes: u64::MAX, max_age_ms: u64::MAX };
+    for compaction in [Compaction::Leveled, Compaction::SizeTiered, fifo] {
+        let directory = tempfile::tempdir().unwrap();
+        let db = Database::open(directory.path()).unwrap();
+        let keyspace = db.keyspace("k", KeyspaceOptions::default().compaction(compaction)).unwrap();
+        for i in 0..10_000 {
+            keyspace.insert(key(i), [7; 50]).unwrap();
+            if i % 2_500 == 0 {
+                keyspace.flush().unwrap();
+            }
+        }
+        keyspace.flush().unwrap();
+        let snapshot = db.snapshot();
+        keyspace.clear().unwrap();
+        db.wait_idle().unwrap();
+        assert_eq!(snapshot.len(&keyspace).unwrap(), 10_000, "{compaction:?}: a snapshot keeps what it sees");
+        assert!(keyspace.is_empty().unwrap());
+        drop(snapshot);
+        db.wait_idle().unwrap();
+        let bytes = db.stats().keyspaces[0].table_bytes();
+        assert!(bytes < 16 << 10, "{compaction:?}: {bytes} bytes are left of a cleared keyspace");
+        keyspace.insert("new", "1").unwrap();
+        assert_eq!(keyspace.len().unwrap(), 1);
+    }
+}

@@ -31,8 +31,15 @@ impl Engine {
         }
     }
 
-    /// A snapshot closed: what only it needed may go.
-    pub(crate) fn snapshot_closed(&self) {
+    /// A snapshot closed: what only it needed may go. When no table has changed since
+    /// it was opened, nothing was kept for it.
+    pub(crate) fn snapshot_closed(&self, changes_before: u64) {
+        if self.table_changes() == changes_before {
+            return;
+        }
+        for core in self.cores() {
+            self.compact_soon(&core);
+        }
         if self.all_cores().iter().any(|core| core.history.len() > 1) {
             self.scheduler.submit(Work::Sweep);
         }

@@ -78,6 +78,7 @@ impl Engine {
     /// Recomputes whether runs or debt slow writers of `core` down. Called after each
     /// change of its tables.
     pub(crate) fn refresh_pressure(&self, core: &Core) {
+        self.count_table_change();
         let view = core.history.latest();
         let debt = core.strategy.debt_bytes(&view.tables);
         let runs = core.strategy.waiting_runs(&view.tables);
