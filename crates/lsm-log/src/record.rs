@@ -31,6 +31,8 @@ pub(crate) enum RecordKind {
     Data = 1,
     /// Only says how far the log is durable.
     Mark = 2,
+    /// As a mark, and nothing follows: the log was closed.
+    Closed = 3,
 }
 
 /// A record's header on disk; docs/format/log.md draws it.
@@ -130,6 +132,7 @@ impl RecordHeader {
         let kind = match raw.kind {
             1 => RecordKind::Data,
             2 => RecordKind::Mark,
+            3 => RecordKind::Closed,
             other => return Err(Bad::Kind(other)),
         };
         Ok(Self {

@@ -291,7 +291,7 @@ impl SegmentWriter {
     pub fn mark(&mut self) -> Result<(), Error> {
         // The mark must not reach the disk before what it vouches for.
         self.sync()?;
-        self.stage_kind(RecordKind::Mark, &[])?;
+        self.stage_kind(RecordKind::Closed, &[])?;
         self.write_staged()?;
         if let Err(cause) = self.file.set_len(self.end) {
             return Err(self.latch(cause));

@@ -165,7 +165,9 @@ impl<'f, E: From<Error>> Walk<'f, E> {
                     self.last_mark = None;
                     (self.on_record)(self.end, payload)?;
                 }
-                RecordKind::Mark => self.last_mark = Some(header.synced_through),
+                // Made when a write has failed: it vouches for what is before, not for the end.
+                RecordKind::Mark => self.last_mark = None,
+                RecordKind::Closed => self.last_mark = Some(header.synced_through),
             }
         }
     }

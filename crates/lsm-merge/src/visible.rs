@@ -392,7 +392,12 @@ impl<C: Cursor> VisibleCursor<C> {
                 self.kept.keep(&self.inner);
             }
         }
-        self.inner.seek_for_prev(InternalKey::before_all(&self.key))
+        self.inner.seek_for_prev(InternalKey::before_all(&self.key))?;
+        // That place is itself a version, of the greatest number.
+        if self.inner.valid() && self.inner.key().user_key == self.key {
+            self.inner.prev()?;
+        }
+        Ok(())
     }
 
     #[inline]

@@ -4,6 +4,7 @@
 //! log are taken together; tables are immutable and linked, the log is copied up to
 //! that end, and a fresh manifest names what was taken.
 
+use crate::background::schedule::Work;
 use crate::engine::Engine;
 use crate::{Error, Result};
 use lsm_sync::Arc;
@@ -29,9 +30,18 @@ struct Moment {
 
 impl Engine {
     pub(crate) fn checkpoint(&self, target: &Path) -> Result<()> {
-        self.store.check_usable()?;
+        let _call = self.begin_call()?;
         let fs = self.store.env.fs.as_ref();
         prepare(fs, target)?;
+        let outcome = self.fill_checkpoint(fs, target);
+        self.scheduler.submit(Work::ReleaseLog);
+        if outcome.is_err() {
+            clear_away(fs, target);
+        }
+        outcome
+    }
+
+    fn fill_checkpoint(&self, fs: &dyn Fs, target: &Path) -> Result<()> {
         // No segment that is about to be copied may go.
         let _keep_log = self.store.log_removal.lock();
         let moment = self.take_moment();
@@ -112,6 +122,16 @@ fn prepare(fs: &dyn Fs, target: &Path) -> Result<()> {
         return Ok(());
     }
     Ok(fs.create_dir_durably(target)?)
+}
+
+/// Removes what a checkpoint that failed has left in a directory that was empty, as far
+/// as that goes.
+fn clear_away(fs: &dyn Fs, target: &Path) {
+    for entry in fs.read_dir(target).unwrap_or_default() {
+        if let Err(error) = fs.remove_file(&target.join(&entry.name)) {
+            tracing::warn!(%error, "a part of a checkpoint that failed stays behind");
+        }
+    }
 }
 
 /// Gives an immutable file a second name, or copies it where links cannot reach.

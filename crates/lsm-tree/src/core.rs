@@ -35,6 +35,8 @@ pub(crate) struct Core {
     owed_delay_ns: AtomicU64,
     /// Jobs that have claimed tables.
     jobs: AtomicUsize,
+    /// Jobs that have given them back.
+    ended_jobs: AtomicU64,
     pub(crate) flush_retry: Retry,
     pub(crate) compaction_retry: Retry,
     pub(crate) counters: Counters,
@@ -81,6 +83,7 @@ impl Core {
             sealed_memtables: AtomicUsize::new(0),
             owed_delay_ns: AtomicU64::new(0),
             jobs: AtomicUsize::new(0),
+            ended_jobs: AtomicU64::new(0),
             flush_retry: Retry::default(),
             compaction_retry: Retry::default(),
             counters: Counters::default(),
@@ -99,6 +102,11 @@ impl Core {
     #[inline]
     pub(crate) fn is_behind(&self, max_sealed: usize) -> bool {
         self.is_slowed.load(Ordering::Relaxed) || self.sealed_memtables.load(Ordering::Relaxed) >= max_sealed
+    }
+
+    /// Whether runs or debt slow writers down.
+    pub(crate) fn is_slowed(&self) -> bool {
+        self.is_slowed.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_slowed(&self, is_slowed: bool) {
@@ -130,8 +138,14 @@ impl Core {
 
     /// A job gave its tables back. Called under the lock of `busy`.
     pub(crate) fn end_job(&self) {
-        // Pairs with the load in `has_jobs`: who sees the job gone sees its result.
+        // Both pair with the loads below: who sees the job gone sees its result.
         self.jobs.fetch_sub(1, Ordering::AcqRel);
+        self.ended_jobs.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How many jobs have given their tables back so far.
+    pub(crate) fn ended_jobs(&self) -> u64 {
+        self.ended_jobs.load(Ordering::Acquire)
     }
 
     /// Whether some job has claimed tables.

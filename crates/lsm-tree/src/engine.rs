@@ -10,13 +10,16 @@ use crate::write::commit::CommitState;
 use crate::{Error, Result};
 use lsm_log::{GroupSync, SegmentPreparer};
 use lsm_sync::atomic::{AtomicU64, Ordering};
-use lsm_sync::{Mutex, RwLock};
+use lsm_sync::{Condvar, Mutex, RwLock};
 use lsm_types::SeqNo;
 use lsm_types::batch::KeyspaceId;
 use lsm_version::{Edit, Readable, SeqnoClock, SnapshotRegistry};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
+
+/// With more log segments than this found at opening, all memtables are flushed.
+const MAX_RECOVERED_SEGMENTS: usize = 8;
 
 /// An open database. Shared by the handles of applications and by the threads.
 ///
@@ -37,6 +40,10 @@ pub(crate) struct Engine {
     pub(crate) scheduler: Scheduler<Work>,
     pub(crate) recovery: RecoveryReport,
     trouble: Trouble,
+    /// Long calls of applications that write files.
+    calls: Calls,
+    /// Held over the whole of closing, so that a second closer waits for the first.
+    closing: Mutex<()>,
     /// Flushes and compactions that ended. Relaxed: compared for change only.
     table_changes: AtomicU64,
 }
@@ -49,6 +56,26 @@ struct Trouble {
     count: AtomicU64,
     /// The last one, until a retry succeeds. Guards itself.
     last: Mutex<Option<Error>>,
+}
+
+/// Calls in the threads of applications that closing has to wait for.
+#[derive(Debug, Default)]
+struct Calls {
+    /// How many are under way. Guards itself; entering looks at whether the store is
+    /// open under it.
+    count: Mutex<usize>,
+    /// Signalled when one ends.
+    ended: Condvar,
+}
+
+/// One such call, until dropped.
+pub(crate) struct Call<'a>(&'a Calls);
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        *self.0.count.lock() -= 1;
+        self.0.ended.notify_all();
+    }
 }
 
 /// The keyspaces that exist, and those that were dropped and are still read.
@@ -78,6 +105,8 @@ impl Engine {
             scheduler,
             recovery,
             trouble: Trouble::default(),
+            calls: Calls::default(),
+            closing: Mutex::new(()),
             table_changes: AtomicU64::new(0),
         }
     }
@@ -100,8 +129,10 @@ impl Engine {
         started.map_err(|source| {
             Error::from(lsm_vfs::IoError::new("start a thread for", &self.store.directory, source))
         })?;
-        if !self.recovery.log_damage_skipped.is_empty() {
-            // The damage stays in the old segments: what was salvaged moves into tables.
+        let segments = self.commit.lock().full_segments.len();
+        if !self.recovery.log_damage_skipped.is_empty() || segments > MAX_RECOVERED_SEGMENTS {
+            // Damage stays in the old segments, and a process that is killed again and
+            // again leaves one each time: their records move into tables.
             for core in self.cores() {
                 self.rotate(&core);
             }
@@ -114,7 +145,7 @@ impl Engine {
         if !self.store.graveyard.is_empty() {
             self.scheduler.submit(Work::Sweep);
         }
-        if self.commit.lock().full_segments.len() > 1 {
+        if segments > 1 {
             self.scheduler.submit(Work::ReleaseLog);
         }
         Ok(())
@@ -198,31 +229,53 @@ impl Engine {
     /// Waits until `condition` holds, or background work fails, or the store can no
     /// longer be written; answers accordingly.
     pub(crate) fn wait_for_work(&self, condition: impl Fn() -> bool) -> Result<()> {
-        // Pairs with the Release in `note_trouble`.
-        let troubles = || self.trouble.count.load(Ordering::Acquire);
-        let before = troubles();
-        let ended = || condition() || troubles() != before || self.store.check_usable().is_err();
-        let has_ended = self.scheduler.wait_until(ended, |work| self.run(work));
-        self.store.check_usable()?;
-        match self.trouble() {
-            Some(error) if troubles() != before && !condition() => Err(error),
-            None | Some(_) if has_ended => Ok(()),
-            _ => Err(Error::invalid("the wait is for background work, and none is left to do")),
+        loop {
+            let before = self.troubles();
+            let ended = || condition() || self.troubles() != before || self.store.check_usable().is_err();
+            let has_ended = self.scheduler.wait_until(ended, |work| self.run(work));
+            self.store.check_usable()?;
+            if condition() {
+                return Ok(());
+            }
+            if let Some(error) = self.trouble().filter(|_| self.troubles() != before) {
+                return Err(error);
+            }
+            if !has_ended {
+                return Err(Error::invalid("the wait is for background work, and none is left to do"));
+            }
+            // The trouble came and went.
         }
+    }
+
+    /// How many failures there were.
+    fn troubles(&self) -> u64 {
+        // Pairs with the Release in `note_trouble`.
+        self.trouble.count.load(Ordering::Acquire)
     }
 
     /// Blocks until nothing is left to do in the background.
     pub(crate) fn wait_idle(&self) -> Result<()> {
         self.store.check_usable()?;
-        let troubles = || self.trouble.count.load(Ordering::Acquire);
-        let before = troubles();
-        let has_failed = || troubles() != before || self.store.check_usable().is_err();
-        self.scheduler.wait_idle_unless(has_failed, |work| self.run(work));
-        self.store.check_usable()?;
-        match self.trouble() {
-            Some(error) if troubles() != before => Err(error),
-            _ => Ok(()),
+        loop {
+            let before = self.troubles();
+            let has_failed = || self.troubles() != before || self.store.check_usable().is_err();
+            self.scheduler.wait_idle_unless(has_failed, |work| self.run(work));
+            self.store.check_usable()?;
+            match self.trouble() {
+                _ if self.troubles() == before => return Ok(()),
+                Some(error) => return Err(error),
+                // The trouble came and went.
+                None => {}
+            }
         }
+    }
+
+    /// Begins a call that closing must wait for.
+    pub(crate) fn begin_call(&self) -> Result<Call<'_>> {
+        let mut count = self.calls.count.lock();
+        self.store.check_usable()?;
+        *count += 1;
+        Ok(Call(&self.calls))
     }
 
     /// What a plain read of `core` looks at: the published bound first, the newest
@@ -262,11 +315,22 @@ impl Engine {
     /// Ends everything: nothing is accepted any more, running jobs end, the log and
     /// the manifest get their final marks, the directory is unlocked.
     pub(crate) fn close(&self) -> Result<()> {
-        if !self.store.close() {
+        let _only_one_closes = self.closing.lock();
+        let is_first = {
+            // Under the lock, so that no call begins behind the back of the wait below.
+            let _no_call_begins = self.calls.count.lock();
+            self.store.close()
+        };
+        if !is_first {
             return Ok(());
         }
         self.scheduler.wake_waiters();
         self.scheduler.close();
+        let mut calls = self.calls.count.lock();
+        while *calls > 0 {
+            self.calls.ended.wait(&mut calls);
+        }
+        drop(calls);
         let marked = if self.store.failure().is_none() { self.write_final_marks() } else { Ok(()) };
         self.store.sweep();
         self.store.unlock();

@@ -1,5 +1,6 @@
 //! [`Keyspace`]: one ordered map of a database, and how keyspaces come and go.
 
+use crate::background::schedule::Work;
 use crate::core::Core;
 use crate::engine::{Engine, Handle};
 use crate::keyspace_options::KeyspaceOptions;
@@ -274,7 +275,7 @@ impl Engine {
                 state.active.remove(&core.id);
                 state.next_seqno
             };
-            view::install_dropped(&core, dropped_at, &self.snapshots.live());
+            view::install_dropped(&core, dropped_at, || self.snapshots.live());
             let mut keyspaces = self.keyspaces.write();
             keyspaces.by_name.remove(name);
             keyspaces.dropped.retain(|core| core.strong_count() > 0);
@@ -282,7 +283,8 @@ impl Engine {
             Ok(())
         })?;
         self.count_table_change();
-        self.scheduler.submit(crate::background::schedule::Work::Sweep);
+        self.scheduler.submit(Work::Sweep);
+        self.scheduler.submit(Work::ReleaseLog);
         self.scheduler.wake_waiters();
         Ok(())
     }

@@ -68,7 +68,8 @@ fn classify(name: &str) -> FileName {
         return FileName::Segment(number);
     }
     match name.strip_suffix(".sst").and_then(|stem| stem.parse().ok()) {
-        Some(number) if table_file_name(number) == name => FileName::Table(number),
+        // Greater numbers were never given out, and the next ones must fit.
+        Some(number) if number < 1 << 63 && table_file_name(number) == name => FileName::Table(number),
         _ => FileName::Foreign,
     }
 }
@@ -294,8 +295,15 @@ pub(crate) fn open_database(path: &Path, options: Options) -> Result<Arc<Engine>
             (id, Active { memtable, core: Arc::clone(core) })
         })
         .collect();
-    let commit =
-        CommitState { log, next_seqno, active, full_segments, unsummed_bytes: 0, scratch: Vec::new() };
+    let commit = CommitState {
+        log,
+        next_seqno,
+        active,
+        full_segments,
+        unsummed_bytes: 0,
+        preparing_after: 0,
+        scratch: Vec::new(),
+    };
     Ok(Arc::new(Engine::new(found.store, commit, cores.into_values().collect(), report)))
 }
 

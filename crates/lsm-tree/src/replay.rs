@@ -112,6 +112,7 @@ impl<'a> Replay<'a> {
             Corruption::new(&self.store.directory, 0, expected, why).into()
         };
         let batch = BatchReader::new(record).map_err(|error| damaged(error.to_string()))?;
+        let mut touched: Vec<&Arc<Core>> = Vec::new();
         for entry in batch.iter() {
             let (seqno, entry) = entry.map_err(|error| damaged(error.to_string()))?;
             let Some(core) = self.cores.get(&entry.keyspace) else {
@@ -121,6 +122,9 @@ impl<'a> Replay<'a> {
                 // It was dropped.
                 continue;
             };
+            if !touched.iter().any(|known| Arc::ptr_eq(known, core)) {
+                touched.push(core);
+            }
             let view = core.history.latest();
             if seqno >= view.tables.flushed_through() {
                 apply(&view.active, seqno, entry.kind, entry.key, entry.value);
@@ -129,18 +133,18 @@ impl<'a> Replay<'a> {
         self.batches += 1;
         let through = batch.base_seqno().saturating_add(u64::from(batch.count()));
         self.next_seqno = self.next_seqno.max(through);
-        self.rotate_full(end, through)
+        self.rotate_full(&touched, end, through)
     }
 
     /// Seals the memtables that the replay has filled, to be flushed once it is over.
     /// They hold what is numbered below `through`: the manifest may know of greater
     /// numbers, whose records are yet to come.
-    fn rotate_full(&self, end: LogPosition, through: SeqNo) -> Result<()> {
-        for core in self.cores.values() {
+    fn rotate_full(&self, touched: &[&Arc<Core>], end: LogPosition, through: SeqNo) -> Result<()> {
+        for core in touched {
             let view = core.history.latest();
             if view.active.approximate_bytes() >= self.store.options.write_buffer_bytes {
                 let step = Step::Rotate { fresh: new_memtable(), sealed_at: through, log_end: end.0 };
-                view::install(self.store, core, step, through, Vec::new)?;
+                view::install(self.store, core, step, through, Vec::new, None)?;
             }
         }
         Ok(())

@@ -274,7 +274,7 @@ impl Tree {
         writing.active = Arc::clone(&fresh);
         writing.floor = writing.floor.max(highest);
         let step = Step::Rotate { fresh, sealed_at: highest + 1, log_end: 0 };
-        let installed = view::install(&self.inner.store, &self.inner.core, step, highest + 1, Vec::new);
+        let installed = view::install(&self.inner.store, &self.inner.core, step, highest + 1, Vec::new, None);
         debug_assert!(installed.is_ok(), "a rotation writes nothing that could fail");
         true
     }
@@ -305,7 +305,7 @@ impl Tree {
         };
         let counters = Edit::Counters { next_file: 0, next_seqno: through, next_keyspace: 0 };
         let step = Step::Tables { change, flushed_rotation: newest.rotation, more_edits: vec![counters] };
-        if let Err(error) = view::install(store, core, step, through, Vec::new) {
+        if let Err(error) = view::install(store, core, step, through, Vec::new, None) {
             discard(store, &written);
             return Err(error);
         }

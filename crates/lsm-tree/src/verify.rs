@@ -19,7 +19,7 @@ pub struct VerifyReport {
 
 impl Engine {
     pub(crate) fn verify(&self) -> Result<VerifyReport> {
-        self.store.check_open()?;
+        let _call = self.begin_call()?;
         let mut report = VerifyReport::default();
         for core in self.cores() {
             let view = core.history.latest();

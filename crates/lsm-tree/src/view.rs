@@ -9,7 +9,7 @@ use crate::store::Store;
 use crate::{Error, Result};
 use lsm_memtable::Memtable;
 use lsm_types::SeqNo;
-use lsm_version::{Change, Edit, SuperVersion, Version};
+use lsm_version::{Change, Edit, Needed, SuperVersion, Version};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -36,18 +36,25 @@ pub(crate) enum Step {
     },
 }
 
+/// Runs a swap under the commit lock at a sequence number of its own: the swap is told
+/// the first snapshot behind it, and the number is published right after.
+pub(crate) type AtNewSeqno<'a> = &'a dyn Fn(&mut dyn FnMut(SeqNo));
+
 /// Makes the next view of `core`. `published` is the bound to stamp it with and
-/// `live` the open snapshots, ascending.
+/// `live` the open snapshots. A change that removes what snapshots so far see is
+/// swapped in `at_new_seqno`: older snapshots keep the view before, newer ones are past
+/// that number, and there are none between.
 pub(crate) fn install(
     store: &Store,
     core: &Core,
     step: Step,
     published: SeqNo,
     live: impl Fn() -> Vec<SeqNo>,
+    at_new_seqno: Option<AtNewSeqno<'_>>,
 ) -> Result<()> {
     match step {
         Step::Rotate { fresh, sealed_at, log_end } => {
-            core.history.upgrade(&live(), |view| view.rotated(fresh, sealed_at, log_end));
+            core.history.upgrade(&live, |view| view.rotated(fresh, sealed_at, log_end));
             core.count_sealed();
             Ok(())
         }
@@ -63,13 +70,19 @@ pub(crate) fn install(
             let mut edits = edits_of(core, &change);
             edits.extend(more_edits);
             store.commit_edits(manifest, edits)?;
-            let next = Arc::new(next);
             let mut flushed = 0;
-            core.history.upgrade(&live(), |view| {
-                let after = view.with_tables(next, flushed_rotation, published);
-                flushed = view.sealed.len() - after.sealed.len();
-                after
-            });
+            let mut swap = |next: Version| {
+                let next = Arc::new(next);
+                core.history.upgrade(&live, |view| {
+                    let after = view.with_tables(next, flushed_rotation, published);
+                    flushed = view.sealed.len() - after.sealed.len();
+                    after
+                });
+            };
+            match at_new_seqno {
+                None => swap(next),
+                Some(run) => run(&mut |bound| swap(next.narrowed(&Needed::from_watermark(bound)))),
+            }
             core.count_flushed(flushed);
             mark_obsolete(&before.tables, &change);
             Ok(())
@@ -79,11 +92,11 @@ pub(crate) fn install(
 
 /// Empties the view of a dropped keyspace, for snapshots past `published` alone, so
 /// that older ones keep what they see. The manifest's edit was written before.
-pub(crate) fn install_dropped(core: &Core, published: SeqNo, live: &[SeqNo]) {
+pub(crate) fn install_dropped(core: &Core, published: SeqNo, live: impl FnOnce() -> Vec<SeqNo>) {
     let before = core.history.latest();
     let everything = Change {
         // A snapshot at `published` may be from before the drop.
-        needed: Some(lsm_version::Needed::from_watermark(published + 1)),
+        needed: Some(Needed::from_watermark(published + 1)),
         removed: before.tables.tables().map(|(_, table)| table.number()).collect(),
         ..Change::default()
     };

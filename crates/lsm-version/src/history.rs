@@ -47,14 +47,24 @@ impl<V: Readable> Versions<V> {
             .find(|version| version.is_exact_for(snapshot))
     }
 
-    /// Takes out every older version to which no snapshot of `live` maps.
-    fn retire(&mut self, live: &[SeqNo]) -> VecDeque<Arc<V>> {
-        let is_needed = |candidate: &Arc<V>| {
-            live.iter().any(|&snapshot| {
-                self.newest_exact_for(snapshot).is_some_and(|version| Arc::ptr_eq(version, candidate))
-            })
-        };
-        let (kept, dropped) = self.older.iter().cloned().partition(is_needed);
+    /// Takes out every older version to which no snapshot of `live` maps. O(versions ·
+    /// snapshots) questions at worst, and as a rule one for each snapshot, since the
+    /// newest version answers for nearly all of them.
+    fn retire(&mut self, live: &[SeqNo]) -> Vec<Arc<V>> {
+        if self.older.is_empty() {
+            return Vec::new();
+        }
+        let mut needed = vec![false; self.older.len()];
+        for &snapshot in live.iter().filter(|&&snapshot| !self.newest.is_exact_for(snapshot)) {
+            let maps_to = self.older.iter().rposition(|version| version.is_exact_for(snapshot));
+            if let Some(slot) = maps_to.and_then(|index| needed.get_mut(index)) {
+                *slot = true;
+            }
+        }
+        let (mut kept, mut dropped) = (VecDeque::with_capacity(self.older.len()), Vec::new());
+        for (version, needed) in self.older.drain(..).zip(needed) {
+            if needed { kept.push_back(version) } else { dropped.push(version) }
+        }
         self.older = kept;
         dropped
     }
@@ -118,16 +128,18 @@ impl<V: Readable> VersionHistory<V> {
     }
 
     /// Installs the version that `next` makes of the newest one, in one step, and
-    /// drops every older version to which no snapshot of `live` (ascending) maps.
-    /// Returns the installed version.
+    /// drops every older version to which no snapshot of `live` maps. Returns the
+    /// installed version.
     ///
-    /// `next` runs under the lock that readers take: it must only assemble.
-    pub fn upgrade(&self, live: &[SeqNo], next: impl FnOnce(&V) -> V) -> Arc<V> {
+    /// Both run under the lock that readers take: `next` must only assemble, and `live`
+    /// only ask the registry. Asked before, it could miss a snapshot for which another
+    /// upgrade has kept a version meanwhile.
+    pub fn upgrade(&self, live: impl FnOnce() -> Vec<SeqNo>, next: impl FnOnce(&V) -> V) -> Arc<V> {
         let mut versions = self.versions.write();
         let installed = Arc::new(next(&versions.newest));
         let replaced = std::mem::replace(&mut versions.newest, Arc::clone(&installed));
         versions.older.push_back(replaced);
-        let dropped = versions.retire(live);
+        let dropped = versions.retire(&live());
         // Relaxed would do for the value; Release pairs with the Acquire in
         // `latest_seqno`, so that a reader of it finds the version as well.
         self.latest_seqno.fetch_max(installed.seqno(), Ordering::AcqRel);
@@ -139,12 +151,16 @@ impl<V: Readable> VersionHistory<V> {
         installed
     }
 
-    /// Drops what no snapshot of `live` maps to, without installing anything.
-    pub fn collect(&self, live: &[SeqNo]) {
+    /// Drops what no snapshot of `live` maps to, without installing anything. `live` is
+    /// asked under the lock, as in [`upgrade`](Self::upgrade).
+    pub fn collect(&self, live: impl FnOnce() -> Vec<SeqNo>) {
         if self.versions.read().older.is_empty() {
             return;
         }
-        let dropped = self.versions.write().retire(live);
+        let dropped = {
+            let mut versions = self.versions.write();
+            versions.retire(&live())
+        };
         drop(dropped);
     }
 }
@@ -170,15 +186,15 @@ mod tests {
     #[test]
     fn a_snapshot_reads_the_newest_version_that_is_exact_for_it() {
         let history = VersionHistory::new(Fake { seqno: 0, exact_from: 0 });
-        history.upgrade(&[5, 15], |_| Fake { seqno: 10, exact_from: 10 });
-        history.upgrade(&[5, 15], |_| Fake { seqno: 20, exact_from: 20 });
+        history.upgrade(|| vec![5, 15], |_| Fake { seqno: 10, exact_from: 10 });
+        history.upgrade(|| vec![5, 15], |_| Fake { seqno: 20, exact_from: 20 });
         let read_at = |s| history.version_for_snapshot(s).map(|v| v.seqno);
         assert_eq!((read_at(5), read_at(15), read_at(20)), (Some(0), Some(10), Some(20)));
         assert_eq!(history.latest_seqno(), 20);
 
-        history.collect(&[5]);
+        history.collect(|| vec![5]);
         assert_eq!(history.len(), 2, "nobody maps to the version of 10 any more");
-        history.collect(&[]);
+        history.collect(Vec::new);
         assert_eq!((history.len(), read_at(15)), (1, None), "too old now");
     }
 
@@ -187,8 +203,22 @@ mod tests {
         let history = VersionHistory::new(Fake { seqno: 0, exact_from: 0 });
         for seqno in 1..=10 {
             // Each flush keeps what the snapshot at 1 needs, so each version is exact for it.
-            history.upgrade(&[1], |_| Fake { seqno, exact_from: 0 });
+            history.upgrade(|| vec![1], |_| Fake { seqno, exact_from: 0 });
         }
         assert_eq!(history.len(), 1);
+    }
+
+    #[test]
+    fn the_list_of_snapshots_is_asked_for_under_the_lock() {
+        let history = VersionHistory::new(Fake { seqno: 5, exact_from: 0 });
+        let registry = crate::SnapshotRegistry::new();
+        let clock = crate::SeqnoClock::starting_at(5);
+        // The list is asked for when the collection runs, so what opened before counts.
+        let collect = || history.collect(|| registry.live());
+        let snapshot = registry.open(&clock);
+        assert!(clock.publish(5, 1));
+        history.upgrade(|| registry.live(), |_| Fake { seqno: 6, exact_from: 6 });
+        collect();
+        assert!(history.version_for_snapshot(snapshot.seqno()).is_some());
     }
 }

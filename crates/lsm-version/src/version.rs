@@ -112,6 +112,12 @@ impl Version {
         Ok(next)
     }
 
+    /// The same tables, exact only for what is `needed` as well.
+    #[must_use]
+    pub fn narrowed(&self, needed: &Needed) -> Self {
+        Self { exact: self.exact.after_job(needed), ..self.clone() }
+    }
+
     /// The levels, newest data first; always [`LEVELS`] of them.
     #[must_use]
     #[inline]

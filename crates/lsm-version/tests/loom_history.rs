@@ -69,13 +69,16 @@ impl Store {
     fn flush(&self) {
         let needed = self.registry.needed(&self.clock);
         let through = needed.published;
-        self.history.upgrade(&self.registry.live(), |before| Kept {
-            seqno: through,
-            through,
-            entries: visible_bounds(&needed).filter_map(|bound| bound.checked_sub(1)).collect(),
-            exact: before.exact.after_job(&needed),
-            sealed_at: AtomicU64::new(SeqNo::MAX),
-        });
+        self.history.upgrade(
+            || self.registry.live(),
+            |before| Kept {
+                seqno: through,
+                through,
+                entries: visible_bounds(&needed).filter_map(|bound| bound.checked_sub(1)).collect(),
+                exact: before.exact.after_job(&needed),
+                sealed_at: AtomicU64::new(SeqNo::MAX),
+            },
+        );
     }
 
     /// The writer itself seals the memtable and flushes it: what it writes next is
@@ -220,8 +223,36 @@ fn closing_a_snapshot_lets_old_versions_go() {
         });
         drop(snapshot);
         flushing.join().unwrap();
-        store.history.collect(&store.registry.live());
+        store.history.collect(|| store.registry.live());
         assert_eq!(store.history.len(), 1, "nobody reads the old version");
         store.plain_read();
+    });
+}
+
+#[test]
+fn two_upgraders_keep_what_a_snapshot_needs() {
+    lsm_sync::model(|| {
+        let store = Arc::new(Store::new(1));
+        let sweeper = Arc::clone(&store);
+        let sweeping = thread::spawn(move || {
+            let stale = lsm_sync::mutant("version.live_before_lock").then(|| sweeper.registry.live());
+            sweeper.history.collect(|| stale.unwrap_or_else(|| sweeper.registry.live()));
+        });
+        let snapshot = store.registry.open(&store.clock);
+        // A drop of everything: exact for later snapshots alone.
+        assert!(store.clock.publish(1, 1));
+        store.history.upgrade(
+            || store.registry.live(),
+            |before| Kept {
+                seqno: 2,
+                through: 2,
+                entries: vec![],
+                exact: before.exact.after_job(&Needed::from_watermark(2)),
+                sealed_at: AtomicU64::new(SeqNo::MAX),
+            },
+        );
+        sweeping.join().unwrap();
+        let version = store.history.version_for_snapshot(snapshot.seqno());
+        store.check(&version.expect("an open snapshot finds its version"), snapshot.seqno());
     });
 }

@@ -70,14 +70,14 @@ fn merge(
     outputs.finish(tables)
 }
 
-/// Carries out a claimed plan and installs the result. `published` stamps the view.
+/// Carries out a claimed plan and installs the result.
 fn carry_out(
     store: &Store,
     claim: &Claim<'_>,
     rules: &GcRules,
     needed: &Needed,
-    published: SeqNo,
     live: impl Fn() -> Vec<SeqNo>,
+    at_new_seqno: Option<view::AtNewSeqno<'_>>,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<()> {
     let Claim { core, plan, version } = claim;
@@ -90,10 +90,12 @@ fn carry_out(
     let mut change = plan.change(outputs);
     change.needed = match plan {
         Plan::Move { .. } => None,
+        // The swap says for whom the tables are exact.
+        Plan::Drop { .. } if at_new_seqno.is_some() => None,
         Plan::Merge(_) | Plan::Drop { .. } => Some(needed.clone()),
     };
     let step = Step::Tables { change, flushed_rotation: 0, more_edits: Vec::new() };
-    if let Err(error) = view::install(store, core, step, published, live) {
+    if let Err(error) = view::install(store, core, step, needed.published, live, at_new_seqno) {
         discard(store, &written);
         return Err(error);
     }
@@ -113,8 +115,7 @@ pub(crate) fn tree_step(
 ) -> Result<bool> {
     let rules = rules(store, needed, false);
     let Some(claim) = Claim::pick(core, &rules, choose) else { return Ok(false) };
-    let seqno = core.history.latest_seqno();
-    carry_out(store, &claim, &rules, needed, seqno, Vec::new, &|| false)?;
+    carry_out(store, &claim, &rules, needed, Vec::new, None, &|| false)?;
     Ok(true)
 }
 
@@ -149,42 +150,60 @@ impl Engine {
             return Ok(false);
         }
         let strategy = core.strategy.as_ref();
-        let mut needed = self.snapshots.needed(&self.clock);
+        let needed = self.snapshots.needed(&self.clock);
         let rules = rules(&self.store, &needed, true);
         let Some(claim) = Claim::pick(core, &rules, |view| choose(view, strategy)) else { return Ok(false) };
-        if matches!(claim.plan, Plan::Drop { .. }) && strategy.drops_visible_data() {
-            // Snapshots up to now keep what they see: the version without the tables is
-            // exact for later ones alone, so there must be a later bound.
-            needed = Needed::from_watermark(self.burn_seqno()?);
-        }
+        let drops_visible = matches!(claim.plan, Plan::Drop { .. }) && strategy.drops_visible_data();
+        let at_new_seqno = |swap: &mut dyn FnMut(SeqNo)| self.burn_seqno(swap);
+        let at_new_seqno: Option<view::AtNewSeqno<'_>> = drops_visible.then_some(&at_new_seqno);
         let is_cancelled = || self.scheduler.is_closing() || core.is_dropped();
         let live = || self.snapshots.live();
-        carry_out(&self.store, &claim, &rules, &needed, needed.published, live, &is_cancelled)?;
+        carry_out(&self.store, &claim, &rules, &needed, live, at_new_seqno, &is_cancelled)?;
         drop(claim);
         self.refresh_pressure(core);
         Ok(true)
     }
 
-    /// Publishes one number that no entry has. Returns the bound after it.
-    fn burn_seqno(&self) -> Result<SeqNo> {
+    /// Runs `swap` under the commit lock with the first snapshot behind it, and then
+    /// publishes one number that no entry has: so that snapshots before and after the
+    /// swap differ. A plain reader in between takes its bound again.
+    fn burn_seqno(&self, swap: &mut dyn FnMut(SeqNo)) {
         let mut state = self.commit.lock();
-        self.store.check_usable()?;
         let base = state.next_seqno;
+        swap(base + 1);
         self.publish(&mut state, base, 1);
-        Ok(state.next_seqno)
     }
 
-    /// Merges everything in `span` down, in the calling thread.
+    /// Merges what `span` holds now down, in the calling thread.
     pub(crate) fn compact_span(&self, core: &Arc<Core>, span: &KeySpan) -> Result<()> {
+        let _call = self.begin_call()?;
+        let outcome = self.compact_span_steps(core, span);
+        // While this call had claims, background jobs may have found nothing to do and
+        // others may have waited for the claims to end.
+        self.compact_soon(core);
+        self.scheduler.wake_waiters();
+        outcome
+    }
+
+    fn compact_span_steps(&self, core: &Arc<Core>, span: &KeySpan) -> Result<()> {
+        // What is flushed from now on is not this call's work, or it might never end.
+        let first_new = self.store.new_file_number();
+        let is_old = |table: &TableHandle| table.number() < first_new && table.span().overlaps(span);
         loop {
+            let ended_before = core.ended_jobs();
             if self.compaction_step(core, |view, strategy| strategy.pick_range(view, span))? {
-                continue;
+                let tables = Arc::clone(&core.history.latest().tables);
+                if tables.tables().any(|(_, table)| is_old(table)) {
+                    continue;
+                }
+                return Ok(());
             }
-            if !core.has_jobs() {
+            if core.has_jobs() {
+                // They have claimed what is needed: wait for them and look again.
+                self.wait_for_work(|| core.ended_jobs() != ended_before || !core.has_jobs())?;
+            } else if core.ended_jobs() == ended_before {
                 return self.store.check_usable();
             }
-            // Background jobs have claimed what is needed: wait for them and look again.
-            self.wait_for_work(|| !core.has_jobs())?;
         }
     }
 

@@ -70,7 +70,8 @@ impl Engine {
         Counters::add(&core.counters.flushes, 1);
         self.refresh_pressure(core);
         self.compact_soon(core);
-        self.release_log()
+        self.scheduler.submit(Work::ReleaseLog);
+        Ok(())
     }
 
     fn install_flush(
@@ -96,7 +97,7 @@ impl Engine {
             Edit::Counters { next_file: 0, next_seqno: through, next_keyspace: 0 },
         ];
         let step = Step::Tables { change, flushed_rotation: rotation, more_edits };
-        let installed = view::install(&self.store, core, step, published, || self.snapshots.live());
+        let installed = view::install(&self.store, core, step, published, || self.snapshots.live(), None);
         if installed.is_err() {
             discard(&self.store, &numbers);
         }

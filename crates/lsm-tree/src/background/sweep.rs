@@ -9,9 +9,8 @@ use lsm_version::Edit;
 impl Engine {
     /// One sweep.
     pub(crate) fn sweep(&self) {
-        let live = self.snapshots.live();
         for core in self.all_cores() {
-            core.history.collect(&live);
+            core.history.collect(|| self.snapshots.live());
         }
         self.store.sweep();
     }
@@ -48,7 +47,8 @@ impl Engine {
     /// Removes the log segments whose records are all in tables. The manifest
     /// forgets them first: a segment that it names and that is missing is damage.
     pub(crate) fn release_log(&self) -> Result<()> {
-        let _only_one_removes = self.store.log_removal.lock();
+        // A checkpoint that copies segments asks for another release when it is done.
+        let Some(_only_one_removes) = self.store.log_removal.try_lock() else { return Ok(()) };
         let (has_freed, first_segment, next_seqno) = {
             let mut state = self.commit.lock();
             let oldest = state

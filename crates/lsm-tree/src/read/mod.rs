@@ -21,6 +21,7 @@ pub(crate) struct View {
     pub(crate) version: Arc<SuperVersion>,
     pub(crate) snapshot: SeqNo,
     pub(crate) now_ms: u64,
+    /// Dropped last.
     pub(crate) owner: std::sync::Arc<dyn Owner>,
 }
 

@@ -127,13 +127,15 @@ fn item(cursor: &Merged) -> Result<(Slice, Slice)> {
 /// borrows neither the database nor the keyspace. After an error it ends.
 #[derive(Debug)]
 pub struct Range {
-    view: Option<View>,
-    /// Why there is no view; yielded once.
-    failure: Option<Error>,
-    span: KeySpan,
     /// Each stands on the entry that its end yielded last.
     front: Option<Merged>,
     back: Option<Merged>,
+    /// Why there is no view; yielded once.
+    failure: Option<Error>,
+    span: KeySpan,
+    /// Dropped last: it may hold the database open, which removes on closing the files
+    /// that only this iterator read.
+    view: Option<View>,
 }
 
 impl Range {
@@ -147,9 +149,9 @@ impl Range {
     }
 
     fn end(&mut self) -> Option<Result<(Slice, Slice)>> {
-        self.view = None;
         self.front = None;
         self.back = None;
+        self.view = None;
         None
     }
 
@@ -213,9 +215,10 @@ impl std::iter::FusedIterator for Range {}
 /// error, it stands nowhere again.
 #[derive(Debug)]
 pub struct Cursor {
-    view: Option<View>,
-    failure: Option<Error>,
     merged: Option<Merged>,
+    failure: Option<Error>,
+    /// Dropped last, as in [`Range`].
+    view: Option<View>,
 }
 
 impl Cursor {

@@ -12,6 +12,10 @@ const SLOW_FROM_RUNS: usize = 8;
 const STOP_AT_RUNS: usize = 32;
 /// The slowest pace short of stopping: 1 MiB a second.
 const SLOWEST_NS_PER_BYTE: f64 = 1000.0;
+/// No single write is delayed for longer.
+const LONGEST_DELAY_NS: u64 = 1_000_000_000;
+/// How long a delayed writer sleeps before it looks again.
+const SLICE_NS: u64 = 5_000_000;
 /// Delays shorter than this are owed, and slept together: a sleep has its own cost.
 const SHORTEST_SLEEP_NS: u64 = 1_000_000;
 
@@ -69,9 +73,16 @@ impl Engine {
         let debt = core.strategy.debt_bytes(&view.tables);
         let pressure = pressure(runs, debt, core.options.level_base_bytes.saturating_mul(2));
         let delay_ns = (bytes as f64 * ns_per_byte(pressure)) as u64;
-        if let Some(sleep_ns) = core.owe_delay(delay_ns, SHORTEST_SLEEP_NS) {
-            self.store.env.clock.sleep(Duration::from_nanos(sleep_ns));
-            Counters::add(&core.counters.stalls_ns, sleep_ns);
+        let mut owed_ns = core.owe_delay(delay_ns, SHORTEST_SLEEP_NS).unwrap_or(0).min(LONGEST_DELAY_NS);
+        while owed_ns > 0 {
+            // In slices: the debt may be gone, or the database closed, long before.
+            let slice_ns = owed_ns.min(SLICE_NS);
+            self.store.env.clock.sleep(Duration::from_nanos(slice_ns));
+            Counters::add(&core.counters.stalls_ns, slice_ns);
+            owed_ns -= slice_ns;
+            if !core.is_slowed() || self.store.check_usable().is_err() {
+                break;
+            }
         }
     }
 

@@ -29,6 +29,8 @@ pub(crate) struct CommitState {
     pub(crate) full_segments: VecDeque<(u64, SeqNo)>,
     /// Bytes written since the memtables of all keyspaces were last summed up.
     pub(crate) unsummed_bytes: usize,
+    /// The segment for whose successor a file was asked for.
+    pub(crate) preparing_after: u64,
     /// The lengths around a single entry, encoded; kept for its allocation.
     pub(crate) scratch: Vec<u8>,
 }
@@ -225,6 +227,14 @@ impl Engine {
                 _ => self.store.fail(error.into()),
             }
         })?;
+        let current = state.log.current_segment();
+        if current.bytes * 2 > self.store.options.advanced.log_segment_bytes
+            && state.preparing_after != current.number
+        {
+            // In good time, or a commit would have to make the file.
+            state.preparing_after = current.number;
+            self.scheduler.submit(Work::PrepareLog);
+        }
         Ok((end, has_rolled))
     }
 
@@ -240,7 +250,6 @@ impl Engine {
             self.flush_soon();
         }
         if committed.has_rolled {
-            self.scheduler.submit(Work::PrepareLog);
             self.cap_log();
         }
         if durability == Durability::Sync {

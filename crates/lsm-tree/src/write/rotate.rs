@@ -5,7 +5,7 @@ use crate::background::schedule::Work;
 use crate::core::{Core, new_memtable};
 use crate::engine::Engine;
 use crate::view::{self, Step};
-use crate::write::commit::CommitState;
+use crate::write::commit::{Active, CommitState};
 use std::sync::Arc;
 
 /// The active memtables of all keyspaces together hold about this many write buffers
@@ -23,7 +23,7 @@ impl Engine {
         let fresh = new_memtable();
         active.memtable = Arc::clone(&fresh);
         let step = Step::Rotate { fresh, sealed_at, log_end };
-        let installed = view::install(&self.store, core, step, sealed_at, || self.snapshots.live());
+        let installed = view::install(&self.store, core, step, sealed_at, || self.snapshots.live(), None);
         debug_assert!(installed.is_ok(), "a rotation writes nothing that could fail");
         true
     }
@@ -71,22 +71,32 @@ impl Engine {
         }
     }
 
-    /// Past the cap on log bytes, flushes the keyspace that holds the oldest record,
-    /// so that an idle keyspace does not pin the log.
+    /// Past the cap on log bytes, flushes every keyspace that has records in the segments
+    /// that must go, so that an idle keyspace does not pin the log.
     pub(crate) fn cap_log(&self) {
         let mut state = self.commit.lock();
-        if state.log_bytes() <= self.store.options.max_log_bytes {
-            return;
+        let files = state.log_files();
+        let total: u64 = files.iter().map(|(_, bytes)| bytes).sum();
+        let mut excess = total.saturating_sub(self.store.options.max_log_bytes);
+        let mut through = 0;
+        for &(segment, end) in &state.full_segments {
+            if excess == 0 {
+                break;
+            }
+            let bytes = files.iter().find(|(number, _)| *number == segment).map_or(0, |(_, bytes)| *bytes);
+            excess = excess.saturating_sub(bytes);
+            through = end;
         }
-        let oldest = state
-            .active
-            .values()
-            .filter_map(|active| Some((active.core.history.latest().oldest_unflushed()?, &active.core)))
-            .min_by_key(|(seqno, _)| *seqno)
-            .map(|(_, core)| Arc::clone(core));
-        if let Some(core) = oldest {
-            self.rotate_locked(&mut state, &core);
-            drop(state);
+        let is_pinning = |active: &Active| {
+            active.core.history.latest().oldest_unflushed().is_some_and(|oldest| oldest < through)
+        };
+        let pinning: Vec<_> =
+            state.active.values().filter(|active| is_pinning(active)).map(|a| Arc::clone(&a.core)).collect();
+        for core in &pinning {
+            self.rotate_locked(&mut state, core);
+        }
+        drop(state);
+        if !pinning.is_empty() {
             self.flush_soon();
         }
     }
