@@ -23,8 +23,8 @@ const MAX_RECOVERED_SEGMENTS: usize = 8;
 
 /// An open database. Shared by the handles of applications and by the threads.
 ///
-/// Lock order: flush lock, manifest, commit lock, keyspaces, snapshot registry,
-/// history. The scheduler's lock comes last: it may be taken under any of them, when the
+/// Lock order: closing, flush lock, manifest, commit lock, keyspaces, history, snapshot
+/// registry. The scheduler's lock comes last: it may be taken under any of them, when the
 /// last holder of a table goes, and nothing is called under it.
 #[derive(Debug)]
 pub(crate) struct Engine {
