@@ -10,11 +10,18 @@ use std::sync::Arc;
 /// and their numbers, as a rule of thumb for few overlaps.
 const TOMBSTONE_BYTES: usize = 320;
 
+/// How many tombstones the fragments of a set may list for each tombstone in it.
+const MAX_LISTED: usize = 16;
+
 /// Range tombstones in sets of doubling sizes, like the digits of a binary counter.
 ///
 /// A set answers quickly but cannot grow. A new tombstone therefore starts a set of
 /// its own, and sets of about equal size merge: n inserts cut O(n log n) tombstones
 /// in all, a look-up asks O(log n) sets.
+///
+/// A set lists for each of its fragments every tombstone over it, which for n nested
+/// ones is n² / 2 in all. So sets whose tombstones lie over each other too deeply stay
+/// apart: memory stays linear, and a look-up asks up to n / 32 sets.
 ///
 /// Threads insert one at a time and read whenever they like; while there is no
 /// tombstone, a read is one load.
@@ -43,6 +50,13 @@ impl CountedSet {
         let set = Arc::new(RangeTombstoneSet::new(tombstones.iter().cloned()));
         Self { tombstones: tombstones.into(), set }
     }
+
+    /// Whether fragments list so many tombstones that a greater set would cost more
+    /// than two.
+    fn is_too_deep(&self) -> bool {
+        let listed: usize = self.set.fragments().iter().map(|fragment| fragment.seqnos.len()).sum();
+        listed > MAX_LISTED * self.tombstones.len()
+    }
 }
 
 impl Tombstones {
@@ -54,11 +68,17 @@ impl Tombstones {
         let _inserting = self.inserting.lock();
         // Only this thread changes the list, so it does not go stale in between.
         let mut sets = self.sets.read().clone();
-        let mut merged = vec![tombstone];
-        while let Some(last) = sets.pop_if(|last| last.tombstones.len() <= merged.len()) {
-            merged.extend(last.tombstones.iter().cloned());
+        let mut newest = CountedSet::new(vec![tombstone]);
+        while let Some(last) = sets.pop_if(|last| last.tombstones.len() <= newest.tombstones.len()) {
+            let both = newest.tombstones.iter().chain(last.tombstones.iter()).cloned();
+            let merged = CountedSet::new(both.collect());
+            if merged.is_too_deep() {
+                sets.push(last);
+                break;
+            }
+            newest = merged;
         }
-        sets.push(CountedSet::new(merged));
+        sets.push(newest);
         let replaced = std::mem::replace(&mut *self.sets.write(), sets);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.count.fetch_add(1, Ordering::Release);
@@ -103,6 +123,21 @@ impl Tombstones {
 mod tests {
     use super::*;
     use lsm_types::KeyRange;
+
+    #[test]
+    fn nested_range_deletes_take_linear_memory() {
+        let tombstones = Tombstones::default();
+        for seqno in 1..=4000_u64 {
+            let span = ([0_u8; 8]..seqno.to_be_bytes()).to_span();
+            tombstones.insert(RangeTombstone { span, seqno });
+        }
+        let fragments = tombstones.sets();
+        let listed: usize = fragments.iter().flat_map(|set| set.fragments()).map(|f| f.seqnos.len()).sum();
+        assert!(listed <= MAX_LISTED * 4000, "{listed} listed for 4000 tombstones");
+        assert_eq!(tombstones.newest_over(&[0; 8], SeqNo::MAX), Some(4000));
+        assert_eq!(tombstones.newest_over(&17_u64.to_be_bytes(), 100), Some(99));
+        assert_eq!(tombstones.newest_over(&4000_u64.to_be_bytes(), SeqNo::MAX), None);
+    }
 
     #[test]
     fn many_range_deletes_stay_in_few_sets() {

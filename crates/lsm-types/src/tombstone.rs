@@ -128,6 +128,36 @@ impl RangeTombstoneSet {
         fragment.newest_below(snapshot)
     }
 
+    /// What `snapshot` sees of the set inside `span`: disjoint tombstones in key order, of
+    /// which neighbours differ. O(fragments inside).
+    pub fn visible_in<'a>(
+        &'a self,
+        span: &'a KeySpan,
+        snapshot: SeqNo,
+    ) -> impl Iterator<Item = RangeTombstone> + 'a {
+        let first = self.fragment_at_or_after(&span.start);
+        let mut inside = self
+            .fragments
+            .get(first..)
+            .unwrap_or(&[])
+            .iter()
+            .take_while(|fragment| !span.is_past_end(&fragment.span.start))
+            .filter_map(move |fragment| {
+                let seqno = fragment.newest_below(snapshot)?;
+                Some(RangeTombstone { span: fragment.span.clone(), seqno })
+            })
+            .peekable();
+        std::iter::from_fn(move || {
+            let mut joined = inside.next()?;
+            while let Some(next) = inside.next_if(|next| {
+                next.seqno == joined.seqno && joined.span.end.as_ref() == Some(&next.span.start)
+            }) {
+                joined.span.end = next.span.end;
+            }
+            Some(joined)
+        })
+    }
+
     /// One tombstone for each pair of fragment and number, in key order.
     pub fn iter(&self) -> impl Iterator<Item = RangeTombstone> + '_ {
         self.fragments.iter().flat_map(|fragment| {
@@ -211,6 +241,14 @@ mod tests {
                 }
             }
             assert_eq!(RangeTombstoneSet::new(set.iter()), set, "cutting twice changes nothing");
+            for snapshot in 0..22 {
+                let span = ([2_u8]..[8_u8]).to_span();
+                let visible = RangeTombstoneSet::new(set.visible_in(&span, snapshot));
+                for key in 2..8_u8 {
+                    let expected = set.newest_covering(&[key], snapshot);
+                    assert_eq!(visible.newest_covering(&[key], SeqNo::MAX), expected, "{list:?} at {key}");
+                }
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use lsm_compaction::{GcRules, GcStream, OlderTables, OutputOptions, write_tables
 use lsm_log::LogPosition;
 use lsm_merge::MergeCursor;
 use lsm_sync::atomic::{AtomicU32, Ordering};
-use lsm_types::{RangeTombstoneSet, SeqNo};
+use lsm_types::{KeySpan, RangeTombstoneSet, SeqNo};
 use lsm_version::{Change, Edit, Needed, Placement, SealedMemtable, TableHandle};
 use std::sync::Arc;
 
@@ -30,8 +30,7 @@ pub(crate) fn write_memtables(
 ) -> Result<Vec<Arc<TableHandle>>> {
     let view = core.history.latest();
     let cursors = sealed.iter().map(|sealed| sealed.memtable.cursor()).collect();
-    let tombstones =
-        RangeTombstoneSet::new(sealed.iter().flat_map(|sealed| sealed.memtable.range_tombstone_list()));
+    let tombstones = needed_tombstones(sealed, needed);
     let rules = GcRules::new(needed, store.env.clock.unix_ms());
     let older = OlderTables::all(&view.tables);
     let mut stream = GcStream::new(MergeCursor::new(cursors), tombstones, &rules, older);
@@ -39,6 +38,21 @@ pub(crate) fn write_memtables(
     let options = OutputOptions::new(core.options.table_bytes, store.env.clock.unix_ms());
     let tables = write_tables(&mut stream, &mut outputs, &options, is_cancelled)?;
     outputs.finish(tables)
+}
+
+/// The range tombstones of `sealed` that can matter: for each key and each snapshot that
+/// counts, the newest one, and all that later snapshots may tell apart. Of many that lie
+/// over each other only few are, and a set of all of them would list each pair.
+fn needed_tombstones(sealed: &[SealedMemtable], needed: &Needed) -> RangeTombstoneSet {
+    let everything = KeySpan::all();
+    let mut tombstones = Vec::new();
+    for set in sealed.iter().flat_map(|sealed| sealed.memtable.range_tombstones()) {
+        for &snapshot in needed.snapshots.iter().chain([&needed.published]) {
+            tombstones.extend(set.visible_in(&everything, snapshot));
+        }
+        tombstones.extend(set.iter().filter(|tombstone| tombstone.seqno >= needed.published));
+    }
+    RangeTombstoneSet::new(tombstones)
 }
 
 /// Where the tables of a flush go.

@@ -73,8 +73,12 @@ impl SortedCursor for Source {
 }
 
 /// The sources of `version` that may hold keys of `span`, newest first, each with
-/// the greatest number in it, and the range tombstones over `span`.
-fn sources(version: &SuperVersion, span: &KeySpan) -> Result<(Vec<(Source, SeqNo)>, RangeTombstoneSet)> {
+/// the greatest number in it, and what `snapshot` sees of the range tombstones there.
+fn sources(
+    version: &SuperVersion,
+    span: &KeySpan,
+    snapshot: SeqNo,
+) -> Result<(Vec<(Source, SeqNo)>, RangeTombstoneSet)> {
     let mut sources = Vec::new();
     let mut tombstones: Vec<RangeTombstone> = Vec::new();
     // Writes go on in the active memtable, so no number bounds it.
@@ -82,7 +86,9 @@ fn sources(version: &SuperVersion, span: &KeySpan) -> Result<(Vec<(Source, SeqNo
     let sealed =
         version.sealed.iter().map(|sealed| (&sealed.memtable, sealed.memtable.highest_seqno().unwrap_or(0)));
     for (memtable, highest) in active.chain(sealed) {
-        tombstones.extend(memtable.range_tombstone_list());
+        for set in memtable.range_tombstones() {
+            tombstones.extend(set.visible_in(span, snapshot));
+        }
         if !memtable.is_empty() {
             sources.push((Source::Memtable(memtable.cursor()), highest));
         }
@@ -94,21 +100,20 @@ fn sources(version: &SuperVersion, span: &KeySpan) -> Result<(Vec<(Source, SeqNo
                 continue;
             }
             for table in tables.iter().filter(|table| table.meta().range_tombstones > 0) {
-                tombstones.extend(table.table()?.range_tombstones().iter());
+                tombstones.extend(table.table()?.range_tombstones().visible_in(span, snapshot));
             }
             let highest = tables.iter().map(|table| table.meta().highest_seqno).max().unwrap_or(0);
             let parts = RunParts::new(tables.into(), ReadOptions::default());
             sources.push((Source::Run(ConcatCursor::new(parts)), highest));
         }
     }
-    tombstones.retain(|tombstone| tombstone.span.overlaps(span));
     Ok((sources, RangeTombstoneSet::new(tombstones)))
 }
 
 type Merged = VisibleCursor<MergeCursor<Source>>;
 
 fn open(view: &View, span: &KeySpan) -> Result<Merged> {
-    let (sources, tombstones) = sources(&view.version, span)?;
+    let (sources, tombstones) = sources(&view.version, span, view.snapshot)?;
     let merge = MergeCursor::with_highest_seqnos(sources);
     Ok(VisibleCursor::new(merge, view.snapshot, &tombstones, view.now_ms).within(span.clone()))
 }
