@@ -72,7 +72,8 @@ impl Engine {
     }
 
     /// Past the cap on log bytes, flushes every keyspace that has records in the segments
-    /// that must go, so that an idle keyspace does not pin the log.
+    /// that must go, so that an idle keyspace does not pin the log. Past twice the cap the
+    /// writer waits until flushes have caught up.
     pub(crate) fn cap_log(&self) {
         let mut state = self.commit.lock();
         let files = state.log_files();
@@ -98,6 +99,12 @@ impl Engine {
         drop(state);
         if !pinning.is_empty() {
             self.flush_soon();
+        }
+        let hard_cap = self.store.options.max_log_bytes.saturating_mul(2);
+        if total > hard_cap {
+            self.scheduler.submit(Work::ReleaseLog);
+            // The write is done: when the wait fails, the next one will say why.
+            let _told_later = self.wait_for_work(|| self.commit.lock().log_bytes() <= hard_cap);
         }
     }
 }
