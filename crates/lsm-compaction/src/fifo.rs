@@ -50,6 +50,13 @@ impl Strategy for Fifo {
         0
     }
 
+    /// The age at which the oldest run goes.
+    fn next_due_ms(&self, version: &Version) -> Option<u64> {
+        let oldest = version.levels().iter().rev().find_map(|level| level.runs().last())?;
+        let newest_ms = oldest.tables().iter().map(|table| table.meta().created_ms).max()?;
+        Some(newest_ms.saturating_add(self.max_age_ms?).saturating_add(1))
+    }
+
     fn drops_visible_data(&self) -> bool {
         true
     }

@@ -240,6 +240,12 @@ pub trait Strategy: Send + Sync + Debug {
         false
     }
 
+    /// When, in milliseconds since the Unix epoch, `pick` may have something to do although
+    /// nothing changes until then; `None` when only a change can bring that about.
+    fn next_due_ms(&self, _: &Version) -> Option<u64> {
+        None
+    }
+
     /// How many sorted runs wait to be merged: the other measure for slowing writers
     /// down. Runs that are where they belong do not count.
     fn waiting_runs(&self, version: &Version) -> usize {

@@ -62,6 +62,23 @@ fn a_snapshot_keeps_what_fifo_drops() {
     assert!(files() < before, "the table that only the snapshot read is still there");
 }
 
+#[test]
+fn fifo_forgets_by_age_though_nobody_writes() {
+    let directory = tempfile::tempdir().unwrap();
+    let db = Options::default().open(directory.path()).unwrap();
+    let fifo = Compaction::Fifo { max_bytes: u64::MAX, max_age_ms: 50 };
+    let keyspace = db.keyspace("k", KeyspaceOptions::default().compaction(fifo)).unwrap();
+    keyspace.insert("old", "1").unwrap();
+    keyspace.flush().unwrap();
+    db.wait_idle().unwrap();
+    let mut looks = 0;
+    while !keyspace.is_empty().unwrap() {
+        looks += 1;
+        assert!(looks < 500, "what is past its age is still there");
+        lsm_sync::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
 /// Counts the syncs of log segments, each of which takes a while.
 #[derive(Debug)]
 struct CountingFs {

@@ -134,8 +134,19 @@ impl Engine {
                 self.clear_trouble();
                 self.compact_soon(core);
             }
-            Ok(false) => {}
+            Ok(false) => self.look_again_in_time(core),
             Err(error) => self.retry(core, &core.compaction_retry, error, Work::Compact(core.id)),
+        }
+    }
+
+    /// Has the strategy asked again when something will be due by its age.
+    fn look_again_in_time(&self, core: &Core) {
+        let tables = Arc::clone(&core.history.latest().tables);
+        if let Some(due_ms) = core.strategy.next_due_ms(&tables) {
+            let clock = &self.store.env.clock;
+            let wait_ms = due_ms.saturating_sub(clock.unix_ms()).max(1);
+            let at_ns = clock.monotonic_ns().saturating_add(wait_ms.saturating_mul(1_000_000));
+            self.scheduler.set_timer(at_ns, Work::Compact(core.id));
         }
     }
 

@@ -61,6 +61,8 @@ struct Queue<J> {
     long: VecDeque<J>,
     /// Jobs to queue later, with the monotonic time in nanoseconds.
     delayed: Vec<(u64, J)>,
+    /// As `delayed`, for looks that may find nothing to do: nobody waits for them.
+    timers: Vec<(u64, J)>,
     running: usize,
     running_long: usize,
     /// Counts what may have changed the answer of a condition, so that a waiter that
@@ -84,12 +86,17 @@ impl<J: Job> Queue<J> {
 
     /// Moves delayed jobs whose time has come; the nanoseconds to the next one.
     fn wake_delayed(&mut self, now_ns: u64) -> Option<u64> {
-        let (due, later): (Vec<_>, Vec<_>) = self.delayed.drain(..).partition(|(at, _)| *at <= now_ns);
-        self.delayed = later;
-        for (_, job) in due {
+        let is_due = |(at, _): &mut (u64, J)| *at <= now_ns;
+        let due: Vec<J> = self
+            .delayed
+            .extract_if(.., is_due)
+            .chain(self.timers.extract_if(.., is_due))
+            .map(|(_, job)| job)
+            .collect();
+        for job in due {
             self.push(job);
         }
-        self.delayed.iter().map(|(at, _)| at.saturating_sub(now_ns)).min()
+        self.delayed.iter().chain(&self.timers).map(|(at, _)| at.saturating_sub(now_ns)).min()
     }
 
     /// Takes the next job that may run while `long_limit` long ones may.
@@ -128,6 +135,7 @@ impl<J: Job> Scheduler<J> {
             short: VecDeque::new(),
             long: VecDeque::new(),
             delayed: Vec::new(),
+            timers: Vec::new(),
             running: 0,
             running_long: 0,
             events: 0,
@@ -210,6 +218,20 @@ impl<J: Job> Scheduler<J> {
         }
     }
 
+    /// Queues `job` at the monotonic time `at_ns`, without anybody waiting for that; one
+    /// equal job at most. Never in deterministic execution, where no time passes by itself.
+    pub(crate) fn set_timer(&self, at_ns: u64, job: J) {
+        if matches!(self.execution, Execution::Deterministic { .. }) {
+            return;
+        }
+        let mut queue = self.queue.lock();
+        queue.timers.retain(|(_, waiting)| *waiting != job);
+        if !queue.is_closing {
+            queue.timers.push((at_ns, job));
+            self.work.notify_one();
+        }
+    }
+
     /// Blocks until `condition`, which is asked again after each job, holds. False
     /// when the scheduler closed first, or when nothing is left that could make it
     /// true (deterministic execution).
@@ -288,6 +310,7 @@ impl<J: Job> Scheduler<J> {
         queue.short.clear();
         queue.long.clear();
         queue.delayed.clear();
+        queue.timers.clear();
         self.work.notify_all();
         self.ended.notify_all();
         drop(queue);
