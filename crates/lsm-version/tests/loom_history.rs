@@ -180,13 +180,13 @@ fn a_plain_reader_beside_a_writer_and_a_flush() {
 fn a_plain_reader_beside_a_writer_that_rotates() {
     lsm_sync::model(|| {
         let store = Arc::new(Store::new(1));
-        let writer = Arc::clone(&store);
-        let writing = thread::spawn(move || {
-            writer.rotate_and_flush();
-            writer.write(1);
-        });
-        store.plain_read();
-        writing.join().unwrap();
+        let reader = Arc::clone(&store);
+        // The writer is the first thread: loom compares an access with the last one only,
+        // so a writer's own loads would hide the reader's.
+        let reading = thread::spawn(move || reader.plain_read());
+        store.rotate_and_flush();
+        store.write(1);
+        reading.join().unwrap();
         store.plain_read();
     });
 }
