@@ -20,6 +20,13 @@ impl Command {
         Self { inner, shown: format!("cargo {arguments}") }
     }
 
+    /// A program that cargo made, started in `directory`.
+    pub(crate) fn program(path: &Path, directory: &Path) -> Self {
+        let mut inner = process::Command::new(path);
+        inner.current_dir(directory);
+        Self { inner, shown: path.display().to_string() }
+    }
+
     /// `rustup` with `arguments` split at blanks; it may install nothing.
     pub(crate) fn rustup(root: &Path, arguments: &str) -> Self {
         let mut inner = process::Command::new("rustup");
@@ -43,6 +50,14 @@ impl Command {
         self
     }
 
+    /// Takes variables of the caller out of the environment.
+    pub(crate) fn without_env(mut self, names: &[&str]) -> Self {
+        for name in names {
+            self.inner.env_remove(name);
+        }
+        self
+    }
+
     /// Shows the command and runs it to its end, with our own output streams.
     pub(crate) fn run(mut self) -> Outcome {
         eprintln!("$ {}", self.shown);
@@ -59,6 +74,17 @@ impl Command {
             let said = String::from_utf8_lossy(&output.stderr);
             Err(format!("`{}` failed ({}): {}", self.shown, output.status, said.trim()))
         }
+    }
+
+    /// Shows the command, runs it with our own error stream, and returns what it printed.
+    pub(crate) fn stdout(mut self) -> Outcome<String> {
+        eprintln!("$ {}", self.shown);
+        self.inner.stdin(Stdio::null()).stderr(Stdio::inherit());
+        let output = self.inner.output().map_err(|error| self.cannot_start(&error))?;
+        if !output.status.success() {
+            return Err(format!("`{}` failed ({})", self.shown, output.status));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// Runs quietly and says whether it succeeded, with all that it printed.

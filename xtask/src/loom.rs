@@ -1,10 +1,10 @@
-//! `cargo xtask loom`: explores the concurrency models of the crates that have
-//! `tests/loom_*.rs`, each crate in a build of its own under `--cfg lsm_loom`.
+//! `cargo xtask loom`: explores the models of the concurrency protocols and prints, for
+//! each, how many executions there were and how long they took.
 
 use crate::Outcome;
 use crate::ci::shown;
-use crate::command::Command;
-use crate::workspace::{Package, Workspace};
+use crate::models::{self, Explored, Model};
+use crate::workspace::Workspace;
 use clap::Args;
 use std::time::{Duration, Instant};
 
@@ -15,18 +15,17 @@ pub(crate) struct Settings {
     #[arg(value_name = "CRATE")]
     only: Option<String>,
     /// How often a thread may be preempted in one execution
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = PREEMPTIONS)]
     preemptions: u32,
-    /// As far as every change must pass: two preemptions
+    /// As far as every change must pass: every model, with two preemptions
     #[arg(long, conflicts_with = "preemptions")]
     bounded: bool,
 }
 
-/// Preemptions of a bounded run: most known bugs of this kind need no more.
+/// Nearly every bug of this kind that was ever found needs no more.
+pub(crate) const PREEMPTIONS: u32 = 2;
+/// Preemptions of a bounded run: no fewer, since all models together take half a minute.
 const BOUNDED_PREEMPTIONS: u32 = 2;
-
-/// The flags that turn `lsm_sync` into loom.
-pub(crate) const RUSTFLAGS: &str = "--cfg lsm_loom";
 
 impl Settings {
     /// The run that is part of `cargo xtask ci`.
@@ -35,55 +34,56 @@ impl Settings {
     }
 }
 
-/// Explores; prints the time of each crate and the total.
+/// Explores every model; prints a table that `docs/concurrency.md` can take as it is.
 pub(crate) fn run(workspace: &Workspace, settings: &Settings) -> Outcome {
     let preemptions = if settings.bounded { BOUNDED_PREEMPTIONS } else { settings.preemptions };
-    let packages = with_models(workspace, settings.only.as_deref())?;
-    let mut times = Vec::new();
-    let mut failures = Vec::new();
-    for package in &packages {
-        // Built first, so that the time below is that of the exploration.
-        tests(workspace, package).arg("--no-run").run()?;
-        let start = Instant::now();
-        let outcome = tests(workspace, package).env("LOOM_MAX_PREEMPTIONS", &preemptions.to_string()).run();
-        times.push((package.name.as_str(), start.elapsed()));
-        failures.extend(outcome.err());
+    let start = Instant::now();
+    let mut all = Vec::new();
+    for package in models::owners(workspace, settings.only.as_deref())? {
+        all.extend(models::build(workspace, package)?);
     }
-    println!("loom, at most {preemptions} preemptions:");
-    for (name, time) in &times {
-        println!("  {name:<16} {:>8}", shown(*time));
-    }
-    println!("  {:<16} {:>8}", "total", shown(times.iter().map(|(_, time)| *time).sum::<Duration>()));
-    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
-}
-
-/// The packages that have models, or the one asked for.
-pub(crate) fn with_models<'a>(workspace: &'a Workspace, only: Option<&str>) -> Outcome<Vec<&'a Package>> {
-    let candidates: Vec<&Package> = match only {
-        Some(name) => vec![workspace.package(name)?],
-        None => workspace.packages.iter().collect(),
-    };
-    let mut found = Vec::new();
-    for package in candidates {
-        if !package.tests(|test| test.starts_with("loom_"))?.is_empty() {
-            found.push(package);
-        } else if only.is_some() {
-            return Err(format!("{} has no tests/loom_*.rs", package.name));
+    let built = start.elapsed();
+    let explored = models::in_parallel(&all, |model| {
+        let explored = model.run(preemptions, None);
+        if let Ok(Explored { passed: false, said, .. }) = &explored {
+            eprintln!("{} failed:\n{said}", model.name);
         }
+        explored
+    });
+    let mut failures = Vec::new();
+    let mut rows = Vec::new();
+    for (model, explored) in all.iter().zip(explored) {
+        let explored = explored?;
+        if !explored.passed {
+            failures.push(model.name.as_str());
+        }
+        rows.push((model, explored));
     }
-    Ok(found)
+    print(&rows);
+    let exploring = start.elapsed().saturating_sub(built);
+    println!(
+        "loom: {} models, at most {preemptions} preemptions, {} executions; built in {}, explored in {}",
+        rows.len(),
+        rows.iter().map(|(_, explored)| explored.executions).sum::<u64>(),
+        shown(built),
+        shown(exploring),
+    );
+    if failures.is_empty() {
+        return Ok(());
+    }
+    Err(format!("these models failed:\n  {}", failures.join("\n  ")))
 }
 
-/// The command that tests the models of `package`. Its output directory is apart:
-/// other flags would otherwise throw the ordinary build away each time.
-pub(crate) fn tests(workspace: &Workspace, package: &Package) -> Command {
-    let target = workspace.target.join("loom");
-    Command::cargo(&workspace.root, "test --release")
-        .arg("-p")
-        .arg(&package.name)
-        .arg("--test")
-        .arg("loom_*")
-        .arg("--target-dir")
-        .arg(&target.to_string_lossy())
-        .env("RUSTFLAGS", RUSTFLAGS)
+fn print(rows: &[(&Model, Explored)]) {
+    let width = rows.iter().map(|(model, _)| model.name.len()).max().unwrap_or(0).max(5);
+    println!("| {:<12} | {:<width$} | executions | seconds |", "crate", "model");
+    println!("|{}|{}|-----------:|--------:|", "-".repeat(14), "-".repeat(width + 2));
+    for (model, explored) in rows {
+        let mark = if explored.passed { "" } else { " FAILED" };
+        let seconds = Duration::as_secs_f64(&explored.time);
+        println!(
+            "| {:<12} | {:<width$} | {:>10} | {seconds:>7.2} |{mark}",
+            model.package, model.name, explored.executions
+        );
+    }
 }

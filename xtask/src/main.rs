@@ -1,22 +1,28 @@
 //! The chores of the project: `cargo xtask <command>`.
 //!
-//! Called by people and by `.ci/run`. Nothing here downloads anything or starts a
-//! shell: every step is one `cargo` command or a check written in this crate.
+//! Called by people and by `.ci/run`. Nothing here downloads anything, except that
+//! cargo fetches the rivals for `bench`, or starts a shell: every step is one `cargo` command, a test program that cargo made, or a check
+//! written in this crate.
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
+mod bench;
 mod check;
 mod ci;
 mod command;
 mod crates;
 mod docs;
+mod fuzz;
 mod golden;
+mod kill;
 mod layers;
 mod links;
 mod loom;
+mod models;
 mod mutants;
 mod nightly;
+mod sim;
 mod tidy;
 mod workspace;
 
@@ -34,6 +40,9 @@ struct Arguments {
 enum Chore {
     /// All that a change must pass, with the time of each step
     Ci,
+    /// Measure the engine beside others
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// The quick part: fmt --check, clippy, layers, tidy
     Check,
     /// Rules of the source that no compiler knows
@@ -44,6 +53,12 @@ enum Chore {
     Loom(loom::Settings),
     /// Plant each named mutation; its crate's models must fail
     Mutants(mutants::Settings),
+    /// Feed any bytes to the parts that must bear them, and any script to the whole
+    Fuzz(fuzz::Settings),
+    /// Kill writing processes and compare what is left with what was promised
+    Kill(kill::Settings),
+    /// Simulate whole databases: crashes, recoveries and faults, from seeds
+    Sim(sim::Settings),
     /// Compare the files of every on-disk format with the stored ones
     Golden {
         /// Rewrite the stored files instead
@@ -80,11 +95,15 @@ fn run(chore: Chore) -> Outcome {
     let workspace = workspace::Workspace::load()?;
     match chore {
         Chore::Ci => ci::run(&workspace),
+        Chore::Bench(bench) => bench::run(&workspace, &bench),
         Chore::Check => check::run(&workspace),
         Chore::Tidy => tidy::run(&workspace),
         Chore::Layers => layers::run(&workspace),
         Chore::Loom(settings) => loom::run(&workspace, &settings),
         Chore::Mutants(settings) => mutants::run(&workspace, &settings),
+        Chore::Fuzz(settings) => fuzz::run(&workspace, &settings),
+        Chore::Kill(settings) => kill::run(&workspace, &settings),
+        Chore::Sim(settings) => sim::run(&workspace, &settings),
         Chore::Golden { write } => golden::run(&workspace, write),
         Chore::Docs { strict } => docs::run(&workspace, strict),
         Chore::Crates => crates::run(&workspace),

@@ -143,6 +143,16 @@ pub(crate) fn read_header(
         let (expected, got) = (format!("the segment number {number}"), header.number.to_string());
         return Ok((Found::Damaged(Corruption::new(file.path(), 24, expected, got)), len_bytes));
     }
+    if let (Found::Header(SegmentHeader { predecessor: Some(end), .. }), Some(number)) = (&found, number)
+        && end.number >= number
+    {
+        // The number may be given to a segment yet to come, which would close a ring.
+        let expected = format!("a predecessor of segment {number}");
+        return Ok((
+            Found::Damaged(Corruption::new(file.path(), 40, expected, end.number.to_string())),
+            len_bytes,
+        ));
+    }
     Ok((found, len_bytes))
 }
 

@@ -1,6 +1,7 @@
-//! [`SegmentPreparer`]: makes the file of the next segment ahead of time, so that no
-//! commit waits for its creation. Called by a background job, and by the writer when
-//! none is ready; it never writes a header, which only the writer can know.
+//! [`SegmentPreparer`]: makes the file of the next segment, and the room that will be
+//! written next, ready ahead of time, so that no commit waits for that. Called by a
+//! background job, and by the writer when no file is ready; it never writes a header,
+//! which only the writer can know.
 
 use crate::segment_writer::reserve;
 use crate::{Error, segment_path};
@@ -35,8 +36,18 @@ pub struct SegmentPreparer {
     dir: PathBuf,
     segment_bytes: u64,
     ids: SegmentIds,
-    /// The file that is ready. The lock guards only the slot; no I/O happens under it.
-    ready: Arc<Mutex<Option<Prepared>>>,
+    /// Guards what is ready and what is wished for; no I/O happens under it.
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// The file that is ready.
+    ready: Option<Prepared>,
+    /// Whether the writer will need one soon.
+    wants_file: bool,
+    /// The file being written, and the offset from which its room should be made ready.
+    wants_room: Option<(Arc<dyn File>, u64)>,
 }
 
 impl std::fmt::Debug for SegmentPreparer {
@@ -47,13 +58,38 @@ impl std::fmt::Debug for SegmentPreparer {
 
 impl SegmentPreparer {
     pub(crate) fn new(fs: Arc<dyn Fs>, dir: PathBuf, segment_bytes: u64, ids: SegmentIds) -> Self {
-        Self { fs, dir, segment_bytes, ids, ready: Arc::new(Mutex::new(None)) }
+        Self { fs, dir, segment_bytes, ids, shared: Arc::default() }
     }
 
     /// Whether a file is ready.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.ready.lock().is_some()
+        self.shared.lock().ready.is_some()
+    }
+
+    /// Asks for a file, to be made by [`prepare_wished`](Self::prepare_wished).
+    pub(crate) fn wish_for_file(&self) {
+        self.shared.lock().wants_file = true;
+    }
+
+    /// Asks for the room of `file` from `offset` on.
+    pub(crate) fn wish_for_room(&self, file: &Arc<dyn File>, offset: u64) {
+        self.shared.lock().wants_room = Some((Arc::clone(file), offset));
+    }
+
+    /// Does what the writer has asked for. Waits for the disk.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; the log itself is unharmed.
+    pub fn prepare_wished(&self) -> Result<(), Error> {
+        let (wants_file, wants_room) = {
+            let mut shared = self.shared.lock();
+            (std::mem::take(&mut shared.wants_file), shared.wants_room.take())
+        };
+        if let Some((file, offset)) = wants_room {
+            file.make_ready(offset);
+        }
+        if wants_file { self.prepare() } else { Ok(()) }
     }
 
     /// Makes a file ready unless one is. Waits for the disk.
@@ -66,7 +102,7 @@ impl SegmentPreparer {
         }
         let made = self.make()?;
         let surplus = {
-            let mut ready = self.ready.lock();
+            let ready = &mut self.shared.lock().ready;
             if ready.is_none() {
                 *ready = Some(made);
                 None
@@ -82,7 +118,7 @@ impl SegmentPreparer {
 
     /// The file that is ready, else a new one, with a number above `highest`.
     pub(crate) fn take(&self, highest: u64) -> Result<Prepared, Error> {
-        let ready = self.ready.lock().take();
+        let ready = self.shared.lock().ready.take();
         match ready {
             Some(prepared) if prepared.id.number > highest => Ok(prepared),
             stale => {
@@ -107,12 +143,14 @@ impl SegmentPreparer {
         let file = self.fs.create_new(&segment_path(&self.dir, id.number))?;
         let prepared = Prepared { id, file };
         let outcome = reserve(&*prepared.file, self.segment_bytes)
+            .map(|()| prepared.file.expect_small_writes())
             // A sync of the log never syncs the directory: the name must be durable before.
             .and_then(|()| self.fs.sync_dir(&self.dir));
         if let Err(cause) = outcome {
             self.remove(&prepared);
             return Err(cause.into());
         }
+        prepared.file.make_ready(0);
         Ok(prepared)
     }
 
@@ -126,7 +164,7 @@ impl SegmentPreparer {
 
     /// Removes the file that is ready, when the log is closed.
     pub(crate) fn clear(&self) {
-        let ready = self.ready.lock().take();
+        let ready = self.shared.lock().ready.take();
         if let Some(unused) = ready {
             self.remove(&unused);
         }

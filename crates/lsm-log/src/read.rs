@@ -5,7 +5,7 @@
 use crate::chain::{OpenSegment, read_header};
 use crate::segment::Found;
 use crate::walk::Walk;
-use crate::{Cut, Error, OnRecord, RecoverOptions, SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::{Cut, Error, LogPosition, OnRecord, RecoverOptions, SEGMENT_HEADER_BYTES, SegmentHeader};
 use lsm_vfs::{Corruption, Fs};
 use std::path::Path;
 
@@ -50,7 +50,7 @@ pub fn read_segment<E: From<Error>>(
         Found::Damaged(wrong) => return Err(Error::Corruption(wrong).into()),
     };
     let segment = OpenSegment { path: path.to_path_buf(), file, len_bytes, header, named_end: None };
-    let mut walk = Walk::new(options.mode, on_record);
+    let mut walk = Walk::new(options.mode, LogPosition::ZERO, on_record);
     walk.segments(&[segment])?;
     let outcome = walk.finish(path, None, options.durable_through)?;
     Ok(ReadSegment {

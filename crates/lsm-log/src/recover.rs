@@ -37,6 +37,9 @@ pub struct RecoverOptions {
     /// there. To be known durably before any of the lower ones is removed: power loss may
     /// bring a removed segment back without its neighbours. 0: not known.
     pub oldest_needed: u64,
+    /// The position of the oldest needed segment's first record. Nothing before it needs
+    /// to be there, nor that segment's header as long as nothing behind it was durable.
+    pub needed_from: LogPosition,
 }
 
 /// A part of the log that was left out.
@@ -113,7 +116,7 @@ pub fn recover<E: From<Error>>(
     on_record: OnRecord<'_, E>,
 ) -> Result<Recovered, E> {
     let chain = Chain::open(fs, dir, numbers, LOG_MAGIC, &options)?;
-    let mut walk = Walk::new(options.mode, on_record);
+    let mut walk = Walk::new(options.mode, options.needed_from, on_record);
     walk.segments(&chain.log)?;
     let gap = chain.beyond.first().map(|segment| gap_before(dir, segment, walk.end()));
     if let Some(gap) = gap {

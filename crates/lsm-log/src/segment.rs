@@ -14,6 +14,9 @@ pub const LOG_MAGIC: [u8; 8] = *b"LSM.LOG\n";
 /// The version of the framing that is written; all up to it can be read.
 pub const VERSION: u32 = 1;
 
+/// No log gets this far: a base above it would leave no room to count on in.
+const MAX_BASE: u64 = 1 << 62;
+
 /// Bytes before the first record.
 pub const SEGMENT_HEADER_BYTES: u64 = size_of::<RawHeader>() as u64;
 
@@ -125,6 +128,9 @@ impl SegmentHeader {
             let (file, found) = (file.to_path_buf(), raw.version.get());
             return Err(Error::Incompatible { file, found, supported: VERSION });
         }
+        if raw.base.get() > MAX_BASE {
+            return damaged(32, format!("a base of at most {MAX_BASE}"), raw.base.get().to_string());
+        }
         let predecessor = SegmentEnd { number: raw.predecessor.get(), offset: raw.predecessor_end.get() };
         Ok(Found::Header(Self {
             magic,
@@ -208,6 +214,14 @@ mod tests {
         raw.crc = raw.crc().into();
         let outcome = SegmentHeader::decode(zerocopy::transmute!(raw), LOG_MAGIC, Path::new("f"));
         assert!(matches!(outcome, Err(Error::Incompatible { found: 9, supported: 1, .. })));
+    }
+
+    #[test]
+    fn a_base_from_which_nothing_can_be_counted_is_damage() {
+        let base = LogPosition(u64::MAX - 5);
+        let header = SegmentHeader { base, ..SegmentHeader::single(LOG_MAGIC, 1) };
+        let found = SegmentHeader::decode(header.encode(), LOG_MAGIC, Path::new("f")).unwrap();
+        assert!(matches!(found, Found::Damaged(damage) if damage.offset == 32));
     }
 
     #[test]

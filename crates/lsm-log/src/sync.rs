@@ -103,6 +103,12 @@ impl GroupSync {
         state.segments.push(Unsynced { file, base, end: None, begun_durably: false });
     }
 
+    /// Says that the segments before `base` are gone: no sync need write them any more.
+    /// Whoever waits for a position in them gets what it would have with them.
+    pub fn forget_before(&self, base: LogPosition) {
+        self.state.lock().segments.retain(|segment| segment.end.is_none_or(|end| end > base));
+    }
+
     /// Says that everything before `end` is written. Called by the one writer.
     pub fn wrote(&self, end: LogPosition) {
         self.written.store(end.0, lsm_sync::weaken("log.written", Ordering::Release));

@@ -48,6 +48,9 @@ pub(crate) struct Walk<'f, E> {
     last: Option<(usize, u64)>,
     last_file: PathBuf,
     end: LogPosition,
+    /// The greatest end before the segment that is walked: salvage takes segments in
+    /// whatever order their bases are.
+    highest: LogPosition,
     /// The greatest mark of any valid record.
     mark: LogPosition,
     /// The first damage, and later ones in salvage, with what was left out behind each.
@@ -58,14 +61,15 @@ pub(crate) struct Walk<'f, E> {
 }
 
 impl<'f, E: From<Error>> Walk<'f, E> {
-    pub(crate) fn new(mode: RecoveryMode, on_record: OnRecord<'f, E>) -> Self {
+    pub(crate) fn new(mode: RecoveryMode, begin: LogPosition, on_record: OnRecord<'f, E>) -> Self {
         Self {
             mode,
             on_record,
             segments: 0,
             last: None,
             last_file: PathBuf::new(),
-            end: LogPosition::ZERO,
+            end: begin,
+            highest: LogPosition::ZERO,
             mark: LogPosition::ZERO,
             damage: Vec::new(),
             records: 0,
@@ -117,11 +121,20 @@ impl<'f, E: From<Error>> Walk<'f, E> {
         let index = self.segments;
         self.segments += 1;
         if self.delivers() {
-            if segment.header.base < self.end && self.mode != RecoveryMode::Salvage {
+            if segment.header.base < self.end {
                 let (expected, got) = (format!("a base of at least {}", self.end), segment.header.base);
                 let wrong = Corruption::new(&segment.path, 32, expected, got.to_string());
-                return Err(Error::Corruption(wrong).into());
+                if self.mode != RecoveryMode::Salvage {
+                    return Err(Error::Corruption(wrong).into());
+                }
+                self.damaged(Damage {
+                    file: wrong.file,
+                    offset: wrong.offset,
+                    position: segment.header.base,
+                    reason: format!("a base of {got}, below the records before it"),
+                });
             }
+            self.highest = self.highest.max(self.end);
             self.end = segment.header.base;
             self.last = Some((index, SEGMENT_HEADER_BYTES));
             self.last_file.clone_from(&segment.path);
@@ -213,7 +226,7 @@ impl<'f, E: From<Error>> Walk<'f, E> {
         let mut left_out: Vec<Cut> = self.damage.drain(..).map(|(_, cut)| cut).collect();
         let (cut, skipped) = if salvage { (None, left_out) } else { (left_out.pop(), Vec::new()) };
         Ok(Outcome {
-            end: self.end.max(durable_through),
+            end: self.end.max(durable_through).max(self.highest),
             last: self.last,
             durable_through,
             cut,

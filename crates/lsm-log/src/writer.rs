@@ -39,7 +39,15 @@ pub struct LogWriter {
     /// Numbers of segments that recovery discarded and nobody has removed.
     discarded: Vec<u64>,
     sync: Arc<GroupSync>,
+    /// The segment for whose successor a file was asked for.
+    asked_after: u64,
+    /// The offset in the current segment from which room was asked for last.
+    asked_room: u64,
 }
+
+/// Room is made ready in pieces of this many bytes, each when half of the one before it
+/// is written.
+const ROOM_BYTES: u64 = 1 << 20;
 
 impl LogWriter {
     /// Goes on after what was recovered (`Recovered::default()` for a new log): makes
@@ -63,7 +71,7 @@ impl LogWriter {
         let sync = Arc::new(GroupSync::new(Arc::clone(current.file()), recovered.end));
         let older = recovered.segments.clone();
         let discarded = recovered.discarded_segments.clone();
-        Ok(Self { preparer, options, current, older, discarded, sync })
+        Ok(Self { preparer, options, current, older, discarded, sync, asked_after: 0, asked_room: 0 })
     }
 
     /// The handle through which other threads make the log durable.
@@ -76,6 +84,26 @@ impl LogWriter {
     #[must_use]
     pub fn preparer(&self) -> SegmentPreparer {
         self.preparer.clone()
+    }
+
+    /// Whether the background should be told to
+    /// [`prepare_wished`](SegmentPreparer::prepare_wished): once for each need. To be asked
+    /// after each write; two comparisons.
+    pub fn wants_preparing(&mut self) -> bool {
+        let (number, end) = (self.current.header().number, self.current.end_offset());
+        let wants_file = end * 2 > self.options.segment_bytes && self.asked_after != number;
+        if wants_file {
+            // In good time, or a commit would have to make the file.
+            self.asked_after = number;
+            self.preparer.wish_for_file();
+        }
+        let next_room = (end / ROOM_BYTES + 1) * ROOM_BYTES;
+        let wants_room = next_room - end < ROOM_BYTES / 2 && self.asked_room != next_room;
+        if wants_room {
+            self.asked_room = next_room;
+            self.preparer.wish_for_room(self.current.file(), next_room);
+        }
+        wants_file || wants_room
     }
 
     /// The position after the last record written.
@@ -111,8 +139,21 @@ impl LogWriter {
     #[must_use]
     pub fn releasable_below(&self, number: u64) -> Vec<u64> {
         let begun = self.sync.begun_durably();
-        let may_go = |segment: &&SegmentInfo| segment.number < number && segment.base < begun;
-        let older = self.older.iter().filter(may_go).map(|segment| segment.number);
+        self.older_where(|segment| segment.number < number && segment.base < begun)
+    }
+
+    /// As [`releasable_below`](Self::releasable_below) for a caller who has made durable
+    /// elsewhere where the log begins, and will recover with
+    /// [`oldest_needed`](crate::RecoverOptions::oldest_needed) and
+    /// [`needed_from`](crate::RecoverOptions::needed_from): nothing is held back, and what
+    /// was never synced need never reach the disk.
+    #[must_use]
+    pub fn removable_below(&self, number: u64) -> Vec<u64> {
+        self.older_where(|segment| segment.number < number)
+    }
+
+    fn older_where(&self, may_go: impl Fn(&SegmentInfo) -> bool) -> Vec<u64> {
+        let older = self.older.iter().filter(|segment| may_go(segment)).map(|segment| segment.number);
         // Left behind when their neighbours are gone, discarded ones would look like a log.
         let mut numbers: Vec<u64> = older.chain(self.discarded.iter().copied()).collect();
         numbers.sort_unstable();
@@ -124,6 +165,7 @@ impl LogWriter {
     /// The current one is never dropped.
     pub fn forget_segments(&mut self, numbers: &[u64]) {
         self.older.retain(|segment| !numbers.contains(&segment.number));
+        self.sync.forget_before(self.older.first().map_or(self.current.header().base, |oldest| oldest.base));
         self.discarded.retain(|number| !numbers.contains(number));
     }
 
@@ -208,6 +250,7 @@ impl LogWriter {
         self.sync.add_segment(Arc::clone(next.file()), finished.end);
         self.older.push(finished);
         self.current = next;
+        self.asked_room = 0;
         Ok(())
     }
 

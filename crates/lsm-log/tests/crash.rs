@@ -50,6 +50,7 @@ struct World {
     /// What the manifest would hold, durably.
     known_durable: LogPosition,
     oldest_needed: u64,
+    needed_from: LogPosition,
     /// Whether the manifest says which segments are needed.
     tells_needed: bool,
     released: LogPosition,
@@ -70,6 +71,7 @@ impl World {
             payloads: 0,
             known_durable: LogPosition::ZERO,
             oldest_needed: 0,
+            needed_from: LogPosition::ZERO,
             tells_needed: seed.is_multiple_of(2),
             released: LogPosition::ZERO,
             power_lost: false,
@@ -119,6 +121,7 @@ impl World {
             mode: RecoveryMode::TornTail,
             durable_through: self.known_durable,
             oldest_needed: self.oldest_needed,
+            needed_from: self.needed_from,
         };
         let mut found = Vec::new();
         let recovered = recover::<Error>(&fs, Path::new(DIR), &numbers, options, &mut |end, payload| {
@@ -260,12 +263,17 @@ impl World {
     fn release(&mut self, fs: &FaultFs<MemFs>, log: &mut LogWriter) {
         let segments = log.segments();
         let keep = segments[self.random.below(segments.len() as u64) as usize];
-        if log.group_sync().synced_through() < keep.base
-            || (self.random.one_in(2) && log.group_sync().sync_begun().is_err())
+        // Who tells where the log begins need not have synced what is before.
+        if !self.tells_needed
+            && (log.group_sync().synced_through() < keep.base
+                || (self.random.one_in(2) && log.group_sync().sync_begun().is_err()))
         {
             return;
         }
-        let released = log.releasable_below(keep.number);
+        let released = match self.tells_needed {
+            true => log.removable_below(keep.number),
+            false => log.releasable_below(keep.number),
+        };
         let ends = segments.iter().filter(|segment| released.contains(&segment.number));
         self.released = ends.map(|segment| segment.end).fold(self.released, LogPosition::max);
         if !self.tells_needed {
@@ -275,6 +283,7 @@ impl World {
         } else {
             log.forget_segments(&released);
             self.oldest_needed = log.segments()[0].number;
+            self.needed_from = log.segments()[0].base;
             for number in released {
                 let _ = fs.remove_file(&segment_path(Path::new(DIR), number));
             }

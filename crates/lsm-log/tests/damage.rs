@@ -3,7 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use lsm_log::{
-    Error, LogOptions, LogWriter, RecoverOptions, Recovered, RecoveryMode, SegmentId, recover, segment_path,
+    Error, LOG_MAGIC, LogOptions, LogPosition, LogWriter, RecoverOptions, Recovered, RecoveryMode,
+    SegmentEnd, SegmentHeader, SegmentId, SegmentWriter, recover, segment_path,
 };
 use lsm_vfs::{Fs, MemFs, SplitMix64};
 use std::path::Path;
@@ -212,4 +213,47 @@ fn salvage_reads_on_behind_damage_and_positions_never_go_back() {
     assert_eq!(recovered.skipped.len(), 1);
     assert!(recovered.end >= recovered.durable_through);
     assert_eq!(writer(&damaged, &recovered).end(), recovered.end);
+}
+
+#[test]
+fn salvage_of_segments_whose_bases_go_back_does_not_go_back() {
+    let disk = MemFs::new();
+    for (number, base, predecessor) in [(1, 1_000, None), (2, 0, Some(SegmentEnd { number: 1, offset: 96 }))]
+    {
+        let base = LogPosition(base);
+        let header = SegmentHeader { magic: LOG_MAGIC, uid: number, number, base, predecessor };
+        let path = segment_path(Path::new(DIR), number);
+        let mut segment = SegmentWriter::create(&disk, &path, header, 0).unwrap();
+        segment.stage(&[b"payload"]).unwrap();
+        segment.write_staged().unwrap();
+    }
+    let recovered = |mode| {
+        let options = RecoverOptions { mode, ..RecoverOptions::default() };
+        recover::<Error>(&disk, Path::new(DIR), &[1, 2], options, &mut |_, _| Ok(()))
+    };
+    assert!(matches!(recovered(RecoveryMode::TornTail), Err(Error::Corruption(_))));
+    let salvaged = recovered(RecoveryMode::Salvage).unwrap();
+    assert_eq!((salvaged.records, salvaged.skipped.len()), (2, 1), "salvage says what it passed over");
+    assert!(
+        salvaged.end >= LogPosition(1_032),
+        "the log would go on at {}, before its records",
+        salvaged.end
+    );
+}
+
+#[test]
+fn a_segment_that_names_a_later_one_as_its_predecessor_is_damaged() {
+    for predecessor in [1, 2] {
+        let disk = MemFs::new();
+        let predecessor = Some(SegmentEnd { number: predecessor, offset: 64 });
+        let header =
+            SegmentHeader { magic: LOG_MAGIC, uid: 7, number: 1, base: LogPosition::ZERO, predecessor };
+        let mut segment = SegmentWriter::create(&disk, &segment_path(Path::new(DIR), 1), header, 0).unwrap();
+        segment.stage(&[b"payload"]).unwrap();
+        segment.write_staged().unwrap();
+        let outcome =
+            recover::<Error>(&disk, Path::new(DIR), &[1], RecoverOptions::default(), &mut |_, _| Ok(()));
+        let Err(Error::Corruption(damage)) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(damage.offset, 40, "{damage}");
+    }
 }

@@ -377,8 +377,14 @@ fn a_published_range_tombstone_is_found() {
         };
         for seqno in [6, 7] {
             let span = KeySpan { start: Slice::from(bytes(4)), end: Some(Slice::from(bytes(6))) };
+            let too_early = lsm_sync::mutant("memtable.tombstone_published_first");
+            if too_early {
+                published.store(seqno, Ordering::Release);
+            }
             memtable.insert_range_tombstone(RangeTombstone { span, seqno });
-            published.store(seqno, Ordering::Release);
+            if !too_early {
+                published.store(seqno, Ordering::Release);
+            }
         }
         reader.join().unwrap();
         assert_eq!((memtable.highest_seqno(), memtable.len()), (Some(7), 3));

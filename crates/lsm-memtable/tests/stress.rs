@@ -311,26 +311,8 @@ fn readers_beside_three_writers_get_answers_that_were_right_at_some_moment() {
 }
 
 #[test]
-fn the_skip_list_keeps_the_same_promises_but_for_the_nearest() {
-    // crossbeam promises no single moment for a bound, so there is nothing to hold
-    // its seeks against but that nothing is lost.
-    let mut random = Random(seed());
-    let mut options = MemtableOptions::default();
-    options.index = IndexKind::SkipMap;
-    let memtable = Arc::new(Memtable::new(options));
-    let history = Arc::new(History::new(2, 5_000, &mut random));
-    let write = |writer| {
-        let (history, memtable) = (Arc::clone(&history), Arc::clone(&memtable));
-        thread::spawn(move || history.write(writer, &memtable))
-    };
-    let writers = [write(0), write(1)];
-    let mut cursor = memtable.cursor();
-    while !history.is_over() {
-        assert!(!writers.iter().all(thread::JoinHandle::is_finished) || history.is_over(), "a writer failed");
-        history.scan(&mut cursor);
-    }
-    for writer in writers {
-        assert!(writer.join().is_ok(), "a writer failed; its message is above");
-    }
-    assert_eq!(memtable.len(), history.all.len());
+fn readers_beside_two_writers_of_the_skip_list_get_answers_that_were_right_at_some_moment() {
+    // Loom cannot look into crossbeam's list, so this is what vouches for it. Nothing is ever
+    // removed from it here: each answer is a pair of neighbours at one moment.
+    stress(IndexKind::SkipMap, 2, 3);
 }

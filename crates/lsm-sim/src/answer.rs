@@ -55,6 +55,30 @@ impl Answer {
         }
     }
 
+    /// Whether this is what `expected` says of a keyspace that may have forgotten any of
+    /// its keys, as those do that drop what is old: nothing else than what was written.
+    #[must_use]
+    pub fn is_within(&self, expected: &Self, entries: &[Entry]) -> bool {
+        let known = |entry: &Entry| {
+            let at = entries.binary_search_by(|(key, _)| key.cmp(&entry.0)).ok();
+            at.and_then(|at| entries.get(at)).is_some_and(|(_, value)| *value == entry.1)
+        };
+        let one = |got: &Option<Slice>, expected: &Option<Slice>| got.is_none() || got == expected;
+        match (self, expected) {
+            (Self::Value(got), Self::Value(expected)) => one(got, expected),
+            (Self::Values(got), Self::Values(expected)) => {
+                got.len() == expected.len() && got.iter().zip(expected).all(|(got, is)| one(got, is))
+            }
+            (Self::Entry(got), Self::Entry(_)) => got.as_ref().is_none_or(known),
+            (Self::Count(got), Self::Count(expected)) => got <= expected,
+            // A key that is gone, or a keyspace that has run empty.
+            (Self::Flag(_), Self::Flag(_)) => true,
+            (Self::Entries(got), Self::Entries(_)) => got.iter().all(known),
+            (Self::Positions(got), Self::Positions(_)) => got.iter().flatten().all(known),
+            _ => false,
+        }
+    }
+
     /// The part of the keyspace that the answer to `read` depends on.
     #[must_use]
     pub fn needed_span(read: &Read) -> KeySpan {

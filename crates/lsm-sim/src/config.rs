@@ -1,8 +1,11 @@
 //! [`Config`]: where and with which options a script runs, and the list of them
 //! that the oracle tests go through.
 
-use lsm_tree::{Compaction, Execution, KeyspaceOptions, Options};
+use crate::engine::Stop;
+use crate::op::Durability;
+use lsm_tree::{Compaction, Error, Execution, KeyspaceOptions, Options};
 use lsm_vfs::{Fs, MemFs, OsFs};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,8 +16,14 @@ pub struct Config {
     pub name: &'static str,
     /// Of the database; the file system is put in when it is opened.
     pub options: Options,
-    /// Of every keyspace.
+    /// Of every keyspace that has none of its own.
     pub keyspace: KeyspaceOptions,
+    /// Of single keyspaces.
+    pub keyspaces: BTreeMap<u8, KeyspaceOptions>,
+    /// What the options say of writes that do not say otherwise.
+    pub durability: Durability,
+    /// Keyspaces whose options let them drop what is old.
+    pub forgetful: BTreeSet<u8>,
     fs: Arc<dyn Fs>,
     dir: PathBuf,
 }
@@ -36,7 +45,9 @@ impl Config {
         keyspace: KeyspaceOptions,
     ) -> Self {
         options.advanced().fs(Arc::clone(&fs));
-        Self { name, options, keyspace, fs, dir: dir.to_path_buf() }
+        let (keyspaces, forgetful) = Default::default();
+        let durability = Durability::Buffered;
+        Self { name, options, keyspace, keyspaces, durability, forgetful, fs, dir: dir.to_path_buf() }
     }
 
     /// The same below the directory `dir` of the real file system.
@@ -53,6 +64,12 @@ impl Config {
     pub fn deterministic(mut self, seed: u64) -> Self {
         self.options.advanced().seed(seed).execution(Execution::Deterministic { seed });
         self
+    }
+
+    /// The options of one keyspace.
+    #[must_use]
+    pub fn options_of(&self, keyspace: u8) -> &KeyspaceOptions {
+        self.keyspaces.get(&keyspace).unwrap_or(&self.keyspace)
     }
 
     /// The directory of the database.
@@ -76,23 +93,21 @@ impl Config {
     /// Removes what an earlier run left.
     ///
     /// # Errors
-    /// The file system's, in words.
-    pub fn start_afresh(&self) -> Result<(), String> {
-        match self.fs.exists(&self.dir) {
-            Ok(true) => self.remove(),
-            Ok(false) => Ok(()),
-            Err(error) => Err(error.to_string()),
-        }
+    /// The file system's.
+    pub fn start_afresh(&self) -> Result<(), Stop> {
+        let failed = |error| Stop::Failed { call: "looking for an old run", error: Error::from(error) };
+        if self.fs.exists(&self.dir).map_err(failed)? { self.remove() } else { Ok(()) }
     }
 
     /// Removes the files of the database; the directory stays.
     ///
     /// # Errors
-    /// The file system's, in words.
-    pub fn remove(&self) -> Result<(), String> {
-        let files = self.fs.read_dir(&self.dir).map_err(|error| error.to_string())?;
+    /// The file system's.
+    pub fn remove(&self) -> Result<(), Stop> {
+        let failed = |error| Stop::Failed { call: "removing an old run", error: Error::from(error) };
+        let files = self.fs.read_dir(&self.dir).map_err(failed)?;
         for file in files.iter().filter(|file| !file.is_dir) {
-            self.fs.remove_file(&self.dir.join(&file.name)).map_err(|error| error.to_string())?;
+            self.fs.remove_file(&self.dir.join(&file.name)).map_err(failed)?;
         }
         Ok(())
     }

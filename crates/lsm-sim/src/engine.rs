@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::op::{Durability, Write};
 use crate::read::{Order, Read, Step};
 use crate::text::Bounds;
-use lsm_tree::{Database, Keyspace, Slice, Snapshot};
+use lsm_tree::{Database, Keyspace, KeyspaceStats, RecoveryReport, Slice, Snapshot, Stats};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
@@ -18,7 +18,6 @@ pub type Items = Box<dyn DoubleEndedIterator<Item = Result<Entry, lsm_tree::Erro
 #[derive(Debug)]
 pub struct Engine {
     database: Database,
-    keyspace_options: lsm_tree::KeyspaceOptions,
 }
 
 /// An open keyspace.
@@ -40,9 +39,38 @@ impl fmt::Debug for Reader {
     }
 }
 
+/// Why a step did not go as it should.
+#[derive(Clone, Debug)]
+pub enum Stop {
+    /// A call of the engine returned an error.
+    Failed {
+        /// The call.
+        call: &'static str,
+        /// Its error.
+        error: lsm_tree::Error,
+    },
+    /// The engine and the model differ, or something else is wrong, in words.
+    Differs(String),
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed { call, error } => write!(f, "{call} failed: {error} ({error:?})"),
+            Self::Differs(what) => f.write_str(what),
+        }
+    }
+}
+
+impl From<String> for Stop {
+    fn from(what: String) -> Self {
+        Self::Differs(what)
+    }
+}
+
 /// Names the call that failed.
-fn failed(call: &str) -> impl FnOnce(lsm_tree::Error) -> String + '_ {
-    move |error| format!("{call} failed: {error} ({error:?})")
+fn failed(call: &'static str) -> impl FnOnce(lsm_tree::Error) -> Stop {
+    move |error| Stop::Failed { call, error }
 }
 
 const fn durability(durability: Durability) -> lsm_tree::Durability {
@@ -98,11 +126,11 @@ pub(crate) enum BadItems {
     WentOn,
 }
 
-impl From<BadItems> for String {
+impl From<BadItems> for Stop {
     fn from(bad: BadItems) -> Self {
         match bad {
             BadItems::Failed(error) => failed("the iterator")(error),
-            BadItems::WentOn => "an iterator that had ended went on".into(),
+            BadItems::WentOn => Self::Differs("an iterator that had ended went on".into()),
         }
     }
 }
@@ -155,9 +183,9 @@ impl Engine {
     ///
     /// # Errors
     /// The engine's.
-    pub fn open(config: &Config) -> Result<Self, String> {
+    pub fn open(config: &Config) -> Result<Self, Stop> {
         let database = config.options.clone().open(config.dir()).map_err(failed("open"))?;
-        Ok(Self { database, keyspace_options: config.keyspace.clone() })
+        Ok(Self { database })
     }
 
     /// The name that scripts' keyspace has in the engine.
@@ -166,12 +194,11 @@ impl Engine {
         format!("keyspace-{keyspace}")
     }
 
-    /// Opens a keyspace, or makes it.
+    /// Opens a keyspace, or makes it with `options`.
     ///
     /// # Errors
     /// The engine's.
-    pub fn keyspace(&self, keyspace: u8) -> Result<Handle, String> {
-        let options = self.keyspace_options.clone();
+    pub fn keyspace(&self, keyspace: u8, options: lsm_tree::KeyspaceOptions) -> Result<Handle, Stop> {
         self.database.keyspace(&Self::name(keyspace), options).map(Handle).map_err(failed("keyspace"))
     }
 
@@ -187,7 +214,7 @@ impl Engine {
     ///
     /// # Errors
     /// The engine's.
-    pub fn drop_keyspace(&self, keyspace: u8) -> Result<(), String> {
+    pub fn drop_keyspace(&self, keyspace: u8) -> Result<(), Stop> {
         self.database.drop_keyspace(&Self::name(keyspace)).map_err(failed("drop_keyspace"))
     }
 
@@ -200,7 +227,7 @@ impl Engine {
         handles: &BTreeMap<u8, Handle>,
         writes: &[Write],
         lasting: Option<Durability>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Stop> {
         let mut batch = self.database.batch();
         if let Some(lasting) = lasting {
             batch = batch.durability(durability(lasting));
@@ -208,11 +235,8 @@ impl Engine {
         for write in writes {
             let Some(Handle(keyspace)) = handles.get(&write.keyspace()) else { continue };
             match write {
-                Write::Insert { key, value, .. } => {
+                Write::Insert { key, value, .. } | Write::InsertShared { key, value, .. } => {
                     batch.insert(keyspace, key, value.bytes());
-                }
-                Write::InsertShared { key, value, .. } => {
-                    batch.insert(keyspace, key.clone(), value.bytes());
                 }
                 Write::Remove { key, .. } => {
                     batch.remove(keyspace, key);
@@ -227,8 +251,10 @@ impl Engine {
                 }
             }
         }
-        batch.commit().map_err(failed("commit"))?;
-        Ok(())
+        if batch.is_empty() != (batch.len() == 0) {
+            return Err(Stop::Differs("a batch is empty and is not".into()));
+        }
+        batch.commit().map_err(failed("commit"))
     }
 
     /// Takes a snapshot.
@@ -241,7 +267,7 @@ impl Engine {
     ///
     /// # Errors
     /// The engine's.
-    pub fn wait_idle(&self) -> Result<(), String> {
+    pub fn wait_idle(&self) -> Result<(), Stop> {
         self.database.wait_idle().map_err(failed("wait_idle"))
     }
 
@@ -249,7 +275,7 @@ impl Engine {
     ///
     /// # Errors
     /// The engine's.
-    pub fn persist(&self, lasting: Durability) -> Result<(), String> {
+    pub fn persist(&self, lasting: Durability) -> Result<(), Stop> {
         self.database.persist(durability(lasting)).map_err(failed("persist"))
     }
 
@@ -257,17 +283,80 @@ impl Engine {
     ///
     /// # Errors
     /// The engine's.
-    pub fn checkpoint(&self, copy: &Config) -> Result<(), String> {
+    pub fn checkpoint(&self, copy: &Config) -> Result<(), Stop> {
         copy.start_afresh()?;
-        self.database.checkpoint(copy.dir()).map_err(failed("checkpoint"))?;
-        Ok(())
+        self.database.checkpoint(copy.dir()).map_err(failed("checkpoint"))
+    }
+
+    /// Reads and checks every table.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn check_tables(&self) -> Result<(), Stop> {
+        let report = self.database.verify().map_err(failed("verify"))?;
+        let stats = self.database.stats();
+        let levels = stats.keyspaces.iter().flat_map(|keyspace: &KeyspaceStats| &keyspace.levels);
+        let counted = levels.map(|level| level.tables as u64).sum::<u64>();
+        if report.tables == counted {
+            return Ok(());
+        }
+        Err(Stop::Differs(format!("{} tables were verified, the stats count {counted}", report.tables)))
+    }
+
+    /// What the database says about itself.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.database.stats()
+    }
+
+    /// What opening found.
+    #[must_use]
+    pub fn recovery_report(&self) -> &RecoveryReport {
+        self.database.recovery_report()
+    }
+
+    /// Asks for all that the database says about itself, and compares it with itself.
+    ///
+    /// # Errors
+    /// What does not fit together.
+    pub fn check_stats(&self, handles: &BTreeMap<u8, Handle>, at: Option<&Reader>) -> Result<(), Stop> {
+        let stats = self.stats();
+        let differs = |what: String| Err(Stop::Differs(format!("{what}\n{stats}")));
+        for (keyspace, Handle(handle)) in handles {
+            let Some(of) = stats.keyspaces.iter().find(|of| of.name == handle.name()) else {
+                return differs(format!("the stats lack keyspace {keyspace}"));
+            };
+            let in_tables: u64 = of.levels.iter().map(|level| level.entries).sum();
+            if (handle.approximate_len() as u64) < in_tables {
+                return differs(format!("approximate_len of keyspace {keyspace} is below what tables hold"));
+            }
+            if of.strategy == "leveled" && of.levels.iter().any(|level| level.level > 0 && level.runs > 1) {
+                return differs(format!("a level of keyspace {keyspace} has several runs"));
+            }
+            let amplification = of.write_amplification();
+            if amplification.is_some_and(|times| times.is_nan() || times < 0.0) {
+                return differs(format!(
+                    "keyspace {keyspace} has a write amplification of {amplification:?}"
+                ));
+            }
+            let by_levels: u64 = of.levels.iter().map(|level| level.bytes).sum();
+            if of.table_bytes() != by_levels {
+                return differs(format!("the levels of keyspace {keyspace} do not add up"));
+            }
+        }
+        match at {
+            Some(Reader(snapshot)) if snapshot.seqno() > stats.published_seqno => {
+                differs(format!("a snapshot at {}, past what is published", snapshot.seqno()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Closes the database.
     ///
     /// # Errors
     /// The engine's.
-    pub fn close(self) -> Result<(), String> {
+    pub fn close(self) -> Result<(), Stop> {
         self.database.close().map_err(failed("close"))
     }
 }
@@ -277,7 +366,7 @@ impl Handle {
     ///
     /// # Errors
     /// The engine's.
-    pub fn write(&self, write: &Write) -> Result<(), String> {
+    pub fn write(&self, write: &Write) -> Result<(), Stop> {
         let done = match write {
             Write::Insert { key, value, .. } => self.0.insert(key, value.bytes()),
             Write::InsertShared { key, value, .. } => self.0.insert_shared(key.clone(), value.bytes()),
@@ -285,17 +374,16 @@ impl Handle {
             Write::RemoveWeak { key, .. } => self.0.remove_weak(key),
             Write::RemoveRange { bounds, .. } => with_range!(bounds, |range| self.0.remove_range(range)),
         };
-        done.map_err(failed("the write"))?;
-        Ok(())
+        done.map_err(failed("the write"))
     }
 
     /// Checks that a handle of a dropped keyspace does not pretend to write.
     ///
     /// # Errors
     /// It does.
-    pub fn refuses_writes(&self) -> Result<(), String> {
+    pub fn refuses_writes(&self) -> Result<(), Stop> {
         match self.0.insert("written too late", "") {
-            Ok(_) => Err("a write to a dropped keyspace was acknowledged".into()),
+            Ok(_) => Err(Stop::Differs("a write to a dropped keyspace was acknowledged".into())),
             Err(_) => Ok(()),
         }
     }
@@ -304,16 +392,15 @@ impl Handle {
     ///
     /// # Errors
     /// The engine's.
-    pub fn clear(&self) -> Result<(), String> {
-        self.0.clear().map_err(failed("clear"))?;
-        Ok(())
+    pub fn clear(&self) -> Result<(), Stop> {
+        self.0.clear().map_err(failed("clear"))
     }
 
     /// Writes the memtables out.
     ///
     /// # Errors
     /// The engine's.
-    pub fn flush(&self) -> Result<(), String> {
+    pub fn flush(&self) -> Result<(), Stop> {
         self.0.flush().map_err(failed("flush"))
     }
 
@@ -321,7 +408,7 @@ impl Handle {
     ///
     /// # Errors
     /// The engine's.
-    pub fn compact(&self, bounds: &Bounds) -> Result<(), String> {
+    pub fn compact(&self, bounds: &Bounds) -> Result<(), Stop> {
         with_range!(bounds, |range| self.0.compact_range(range)).map_err(failed("compact_range"))
     }
 
@@ -342,14 +429,14 @@ impl Handle {
     ///
     /// # Errors
     /// The engine's.
-    pub fn read(&self, reader: Option<&Reader>, read: &Read) -> Result<Answer, String> {
+    pub fn read(&self, reader: Option<&Reader>, read: &Read) -> Result<Answer, Stop> {
         match reader {
             None => self.read_live(read),
             Some(Reader(snapshot)) => self.read_at(snapshot, read),
         }
     }
 
-    fn read_live(&self, read: &Read) -> Result<Answer, String> {
+    fn read_live(&self, read: &Read) -> Result<Answer, Stop> {
         let keyspace = &self.0;
         Ok(match read {
             Read::Get(key) => Answer::Value(keyspace.get(key).map_err(failed("get"))?),
@@ -368,19 +455,25 @@ impl Handle {
         })
     }
 
-    fn read_at(&self, snapshot: &Snapshot, read: &Read) -> Result<Answer, String> {
+    fn read_at(&self, snapshot: &Snapshot, read: &Read) -> Result<Answer, Stop> {
         let keyspace = &self.0;
-        let get = |key: &Slice| snapshot.get(keyspace, key).map_err(failed("get at a snapshot"));
-        let all = || -> Items { Box::new(snapshot.range(keyspace, ..)) };
         Ok(match read {
-            Read::Get(key) => Answer::Value(get(key)?),
-            Read::ContainsKey(key) => Answer::Flag(get(key)?.is_some()),
-            Read::MultiGet(keys) => Answer::Values(keys.iter().map(get).collect::<Result<_, _>>()?),
-            Read::First => Answer::Entry(take_items(&mut all(), 1, Order::Forward)?.pop()),
-            Read::Last => Answer::Entry(take_items(&mut all(), 1, Order::Reverse)?.pop()),
-            Read::Len => Answer::Count(take_items(&mut all(), usize::MAX, Order::Forward)?.len() as u64),
-            Read::IsEmpty => Answer::Flag(take_items(&mut all(), 1, Order::Forward)?.is_empty()),
-            Read::Iter(order) => entries(all(), *order)?,
+            Read::Get(key) => {
+                Answer::Value(snapshot.get(keyspace, key).map_err(failed("get at a snapshot"))?)
+            }
+            Read::ContainsKey(key) => {
+                Answer::Flag(snapshot.contains_key(keyspace, key).map_err(failed("contains_key"))?)
+            }
+            Read::MultiGet(keys) => {
+                Answer::Values(snapshot.multi_get(keyspace, keys).map_err(failed("multi_get"))?)
+            }
+            Read::First => {
+                Answer::Entry(snapshot.first_key_value(keyspace).map_err(failed("first_key_value"))?)
+            }
+            Read::Last => Answer::Entry(snapshot.last_key_value(keyspace).map_err(failed("last_key_value"))?),
+            Read::Len => Answer::Count(snapshot.len(keyspace).map_err(failed("len"))? as u64),
+            Read::IsEmpty => Answer::Flag(snapshot.is_empty(keyspace).map_err(failed("is_empty"))?),
+            Read::Iter(order) => entries(Box::new(snapshot.iter(keyspace)), *order)?,
             Read::Range(bounds, order) => entries(self.range_at(Some(snapshot), bounds), *order)?,
             Read::Prefix(prefix, order) => entries(Box::new(snapshot.prefix(keyspace, prefix)), *order)?,
             Read::Walk(steps) => walk!(snapshot.cursor(keyspace), steps),
@@ -388,6 +481,6 @@ impl Handle {
     }
 }
 
-fn entries(mut items: Items, order: Order) -> Result<Answer, String> {
+fn entries(mut items: Items, order: Order) -> Result<Answer, Stop> {
     Ok(Answer::Entries(take_items(&mut items, usize::MAX, order)?))
 }

@@ -43,6 +43,17 @@ pub fn generate(seed: u64, len: usize, profile: &Profile) -> Script<Op> {
     Script { seed, ops: (0..len).map(|_| generator.op()).collect() }
 }
 
+/// The script that the choices of `random` spell: it ends with them, or after `len`
+/// operations.
+pub(crate) fn generate_from(random: Random, len: usize, profile: &Profile) -> Script<Op> {
+    let mut generator = Generator { random, profile, next_tag: 1 };
+    let mut ops = Vec::new();
+    while ops.len() < len && generator.random.has_choices() {
+        ops.push(generator.op());
+    }
+    Script { seed: 0, ops }
+}
+
 /// Chance over a universe of keys, shared by the generators of both kinds of script.
 pub(crate) fn random_key(random: &mut Random, keys: u64) -> Slice {
     match random.below(100) {
@@ -227,7 +238,9 @@ impl Generator<'_> {
             }
             986..990 => Op::WaitIdle,
             990..994 => Op::Persist(self.durability()),
-            994..997 => Op::Clear { keyspace: self.keyspace() },
+            994..996 => Op::Clear { keyspace: self.keyspace() },
+            996 => Op::Check,
+            997 => Op::Stats,
             _ => Op::Verify,
         }
     }
@@ -329,6 +342,8 @@ mod tests {
             "drop",
             "create",
             "verify",
+            "check",
+            "stats",
         ];
         for verb in verbs {
             assert!(text.lines().any(|line| line.split(' ').next() == Some(verb)), "{verb} never comes up");

@@ -116,6 +116,21 @@ impl History {
         point.map(|(&seqno, _)| seqno).max(over)
     }
 
+    /// Forgets everything numbered `end` or above: a crash has undone it. Counts of
+    /// writes come from what is left, except that a key which changed from `unsure` on
+    /// counts as written often: which of several equal states was found is unknown.
+    /// Tombstones must have been folded, and nothing forgotten.
+    pub fn rewind(&mut self, end: SeqNo, unsure: SeqNo) {
+        for versions in self.keys.values_mut() {
+            drop(versions.by_seqno.split_off(&end));
+            let newest_first = versions.by_seqno.values().rev();
+            let writes = newest_first.take_while(|value| value.is_some()).count();
+            let is_unsure = versions.by_seqno.range(unsure..).next().is_some();
+            versions.writes_since_deletion = if is_unsure && writes > 0 { 2 } else { writes as u32 };
+        }
+        self.keys.retain(|_, versions| !versions.by_seqno.is_empty());
+    }
+
     /// Forgets versions that no reader at `oldest_snapshot` or later sees.
     /// Tombstones must have been folded.
     pub fn forget_below(&mut self, oldest_snapshot: SeqNo) {

@@ -103,6 +103,26 @@ impl Model {
         history.is_some_and(|history| history.writes_since_deletion(key) <= 1)
     }
 
+    /// The number behind the last commit.
+    #[must_use]
+    pub const fn end(&self) -> SeqNo {
+        self.next
+    }
+
+    /// The moment behind the commit that ended at `end`, with the keyspaces of now.
+    #[must_use]
+    pub fn at(&self, end: SeqNo) -> ModelSnapshot {
+        ModelSnapshot { seqno: end, names: self.names.clone() }
+    }
+
+    /// Undoes all commits behind `end`, as a crash has done. `unsure` is the end of the
+    /// earliest commit whose state looked the same.
+    pub fn rewind(&mut self, end: SeqNo, unsure: SeqNo) {
+        for history in &mut self.histories {
+            history.rewind(end, unsure);
+        }
+    }
+
     /// The present moment, to be read again later.
     #[must_use]
     pub fn snapshot(&self) -> ModelSnapshot {

@@ -69,6 +69,10 @@ pub enum Op {
     CreateKeyspace { keyspace: u8 },
     /// `verify`: compares everything that can be read.
     Verify,
+    /// `check`: has the engine read and check all of its tables.
+    Check,
+    /// `stats`: asks for all that the database says about itself.
+    Stats,
 }
 
 impl Write {
@@ -172,6 +176,8 @@ impl fmt::Display for Op {
             Self::DropKeyspace { keyspace } => write!(f, "drop {}", letter(*keyspace)),
             Self::CreateKeyspace { keyspace } => write!(f, "create {}", letter(*keyspace)),
             Self::Verify => f.write_str("verify"),
+            Self::Check => f.write_str("check"),
+            Self::Stats => f.write_str("stats"),
         }
     }
 }
@@ -209,6 +215,8 @@ impl FromStr for Op {
                 "drop" => Self::DropKeyspace { keyspace: keyspace(words)? },
                 "create" => Self::CreateKeyspace { keyspace: keyspace(words)? },
                 "verify" => Self::Verify,
+                "check" => Self::Check,
+                "stats" => Self::Stats,
                 _ => return Err(format!("{verb:?} is not an operation")),
             }
         };

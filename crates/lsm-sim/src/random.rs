@@ -3,34 +3,73 @@
 
 use lsm_vfs::SplitMix64;
 
-/// The draws that scripts need, from one [`SplitMix64`].
+/// The draws that scripts need, from one [`SplitMix64`], or from given choices until
+/// those are used up.
 #[derive(Clone, Debug)]
-pub struct Random(SplitMix64);
+pub struct Random {
+    sequence: SplitMix64,
+    /// What is left of the choices, the next one last.
+    choices: Vec<u8>,
+}
 
 impl Random {
     /// The sequence that belongs to `seed`.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
-        Self(SplitMix64::new(seed))
+        Self { sequence: SplitMix64::new(seed), choices: Vec::new() }
+    }
+
+    /// Draws that `choices` decide, as few bytes each as its range needs: what fuzzing
+    /// changes, so that a small change of the bytes is one of what is drawn.
+    #[must_use]
+    pub fn from_choices(choices: &[u8]) -> Self {
+        Self { sequence: SplitMix64::new(0), choices: choices.iter().rev().copied().collect() }
+    }
+
+    /// Whether there are choices left.
+    #[must_use]
+    pub const fn has_choices(&self) -> bool {
+        !self.choices.is_empty()
+    }
+
+    fn choose(&mut self, bytes: usize) -> Option<u64> {
+        let rest = self.choices.len().checked_sub(bytes)?;
+        Some(self.choices.drain(rest..).fold(0, |word, byte| word << 8 | u64::from(byte)))
     }
 
     /// The next 64 bits.
-    pub const fn next(&mut self) -> u64 {
-        self.0.next_u64()
+    #[expect(clippy::should_implement_trait, reason = "a sequence without an end is no iterator")]
+    pub fn next(&mut self) -> u64 {
+        self.choose(8).unwrap_or_else(|| {
+            self.choices.clear();
+            self.sequence.next_u64()
+        })
     }
 
     /// A number below `limit`; 0 when `limit` is 0.
-    pub const fn below(&mut self, limit: u64) -> u64 {
-        self.0.below(limit)
+    pub fn below(&mut self, limit: u64) -> u64 {
+        let bytes = match limit {
+            0..=1 if self.has_choices() => return 0,
+            0..=0x100 => 1,
+            0x101..=0x1_0000 => 2,
+            _ => 8,
+        };
+        match self.choose(bytes) {
+            Some(word) => word % limit,
+            None => {
+                self.choices.clear();
+                self.sequence.below(limit)
+            }
+        }
     }
 
     /// True in `percent` of a hundred cases.
-    pub const fn chance(&mut self, percent: u64) -> bool {
+    pub fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
     /// An index below `len`; 0 when `len` is 0.
-    pub const fn index(&mut self, len: usize) -> usize {
+    pub fn index(&mut self, len: usize) -> usize {
         self.below(len as u64) as usize
     }
 
@@ -72,6 +111,14 @@ mod tests {
         assert_eq!(Random::new(7).next(), Random::new(7).next());
         assert!((0..1000).all(|_| random.below(3) < 3));
         assert_eq!(random.below(0), 0);
+    }
+
+    #[test]
+    fn choices_decide_until_they_are_used_up() {
+        let mut random = Random::from_choices(&[7, 1, 2]);
+        assert_eq!((random.below(5), random.below(1000)), (2, 0x0201));
+        assert!(!random.has_choices());
+        assert!(random.below(3) < 3);
     }
 
     #[test]

@@ -1,17 +1,18 @@
 //! [`run_script`]: does what a script says, to a database and to the model, and
-//! compares. Called by the oracle tests; a difference ends the run.
+//! compares. Called by the oracle tests; a difference ends the run. The simulator drives
+//! the same [`Runner`] through crashes and faults.
 
-use crate::answer::{Answer, Entry, difference, take};
+use crate::answer::Entry;
 use crate::config::Config;
-use crate::engine::{Engine, Handle, Items, Reader, take_items};
+use crate::engine::{Engine, Handle, Items, Reader, Stop};
 use crate::generate::{KEYSPACES, SLOTS};
 use crate::model::{Model, ModelSnapshot};
-use crate::op::{Op, Write};
-use crate::read::{Order, Read, View};
-use crate::text::Bounds;
-use lsm_types::KeySpan;
-use std::collections::{BTreeMap, VecDeque};
+use crate::op::{Durability, Op, Write};
+use crate::promises::{NameChange, Promises};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
+
+pub(crate) mod checks;
 
 /// How often the model forgets old versions, in operations.
 const FORGET_EVERY: usize = 100;
@@ -35,10 +36,10 @@ impl fmt::Display for Difference {
 
 /// Calls `run`, which says how far it came, and turns its error or panic into a
 /// [`Difference`].
-pub(crate) fn guarded<O: fmt::Display>(
+pub(crate) fn guarded<O: fmt::Display, T>(
     ops: &[O],
-    run: impl FnOnce(&mut usize) -> Result<(), String>,
-) -> Result<usize, Difference> {
+    run: impl FnOnce(&mut usize) -> Result<T, String>,
+) -> Result<T, Difference> {
     let mut at = 0;
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(&mut at)));
     let outcome = outcome.unwrap_or_else(|panic| {
@@ -47,11 +48,11 @@ pub(crate) fn guarded<O: fmt::Display>(
         Err(format!("the engine panicked: {text}"))
     });
     let op = ops.get(at).map_or_else(|| "the last check".into(), ToString::to_string);
-    outcome.map(|()| ops.len()).map_err(|what| Difference { at, op, what })
+    outcome.map_err(|what| Difference { at, op, what })
 }
 
 /// A snapshot of both sides, with the handles of its time.
-struct Held {
+pub(crate) struct Held {
     reader: Reader,
     model: ModelSnapshot,
     handles: BTreeMap<u8, Handle>,
@@ -61,6 +62,8 @@ struct Held {
 struct HeldItems {
     items: Items,
     expected: VecDeque<Entry>,
+    /// All that was expected, where some of it may be missing.
+    lossy: Option<Vec<Entry>>,
 }
 
 /// Runs `ops` against a fresh database; the number of operations done.
@@ -69,74 +72,124 @@ struct HeldItems {
 /// The first difference; a panic of the engine is one too.
 pub fn run_script(config: &Config, ops: &[Op]) -> Result<usize, Difference> {
     guarded(ops, |at| {
-        let mut runner = Runner::open(config)?;
-        for (index, op) in ops.iter().enumerate() {
-            *at = index;
-            runner.step(op)?;
-            if index % FORGET_EVERY == 0 {
-                runner.model.forget(runner.slots.values().map(|held| &held.model));
-            }
-        }
-        *at = ops.len();
-        runner.verify()?;
-        runner.reopen(true)?;
-        runner.verify()
+        run(config, ops, at).map_err(|stop| stop.to_string())?;
+        Ok(ops.len())
     })
 }
 
-/// One database under one script.
-struct Runner<'a> {
-    config: &'a Config,
-    engine: Option<Engine>,
-    handles: BTreeMap<u8, Handle>,
-    model: Model,
-    slots: BTreeMap<u8, Held>,
-    iterators: BTreeMap<u8, HeldItems>,
-    checkpoints: u32,
+fn run(config: &Config, ops: &[Op], at: &mut usize) -> Result<(), Stop> {
+    config.start_afresh()?;
+    let mut runner = Runner::new(config.clone());
+    runner.open()?;
+    for keyspace in 0..KEYSPACES {
+        runner.create(keyspace)?;
+    }
+    for (index, op) in ops.iter().enumerate() {
+        *at = index;
+        runner.step(op)?;
+        if index % FORGET_EVERY == 0 {
+            runner.model.forget(runner.slots.values().map(|held| &held.model));
+        }
+    }
+    *at = ops.len();
+    runner.verify()?;
+    runner.reopen(true)?;
+    runner.verify()
 }
 
-impl<'a> Runner<'a> {
-    fn open(config: &'a Config) -> Result<Self, String> {
-        config.start_afresh()?;
-        let mut runner = Self {
+/// One database under one script.
+pub(crate) struct Runner {
+    pub(crate) config: Config,
+    pub(crate) engine: Option<Engine>,
+    pub(crate) handles: BTreeMap<u8, Handle>,
+    pub(crate) model: Model,
+    pub(crate) slots: BTreeMap<u8, Held>,
+    iterators: BTreeMap<u8, HeldItems>,
+    checkpoints: u32,
+    pub(crate) promises: Promises,
+    /// Of writes that do not say otherwise.
+    pub(crate) durability: Durability,
+    /// Keyspaces that may forget what is old.
+    pub(crate) lossy: BTreeSet<u8>,
+    /// Where checkpoints that are kept lie, and what each must hold.
+    pub(crate) kept_checkpoints: Option<Vec<KeptCheckpoint>>,
+}
+
+/// A checkpoint that is looked at again later.
+#[derive(Clone, Debug)]
+pub(crate) struct KeptCheckpoint {
+    pub(crate) config: Config,
+    pub(crate) entries: BTreeMap<u8, Vec<Entry>>,
+    /// The call has returned, so it must be there.
+    pub(crate) is_promised: bool,
+}
+
+impl Runner {
+    /// With nothing open yet.
+    pub(crate) fn new(config: Config) -> Self {
+        Self {
             config,
-            engine: Some(Engine::open(config)?),
+            engine: None,
             handles: BTreeMap::new(),
             model: Model::new(),
             slots: BTreeMap::new(),
             iterators: BTreeMap::new(),
             checkpoints: 0,
-        };
-        for keyspace in 0..KEYSPACES {
-            runner.create(keyspace)?;
+            promises: Promises::default(),
+            durability: Durability::Buffered,
+            lossy: BTreeSet::new(),
+            kept_checkpoints: None,
         }
-        Ok(runner)
     }
 
-    fn engine(&self) -> Result<&Engine, String> {
-        self.engine.as_ref().ok_or_else(|| "the database could not be opened again".into())
-    }
-
-    fn create(&mut self, keyspace: u8) -> Result<(), String> {
-        let handle = self.engine()?.keyspace(keyspace)?;
-        self.handles.insert(keyspace, handle);
-        self.model.create(keyspace);
+    /// Opens the database, without its keyspaces.
+    pub(crate) fn open(&mut self) -> Result<(), Stop> {
+        self.engine = Some(Engine::open(&self.config)?);
+        self.durability = self.config.durability;
         Ok(())
     }
 
-    fn step(&mut self, op: &Op) -> Result<(), String> {
+    /// Lets go of everything that is open.
+    pub(crate) fn let_go(&mut self) {
+        self.slots.clear();
+        self.iterators.clear();
+        self.handles.clear();
+        self.engine = None;
+    }
+
+    /// Lets go of open iterators.
+    pub(crate) fn let_go_of_iterators(&mut self) {
+        self.iterators.clear();
+    }
+
+    pub(crate) fn engine(&self) -> Result<&Engine, Stop> {
+        self.engine.as_ref().ok_or_else(|| Stop::Differs("the database could not be opened again".into()))
+    }
+
+    pub(crate) fn create(&mut self, keyspace: u8) -> Result<(), Stop> {
+        let is_new = !self.model.has(keyspace);
+        if is_new {
+            self.promises.names = Some(NameChange::Create(keyspace));
+        }
+        let options = self.config.options_of(keyspace).clone();
+        let handle = self.engine()?.keyspace(keyspace, options)?;
+        self.handles.insert(keyspace, handle);
+        self.model.create(keyspace);
+        if is_new {
+            self.promises.names = None;
+        }
+        if is_new && self.config.forgetful.contains(&keyspace) {
+            // For good: a snapshot may still see this life when the next has begun.
+            self.lossy.insert(keyspace);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn step(&mut self, op: &Op) -> Result<(), Stop> {
         match op {
             Op::Write(write) => self.write(write),
-            Op::Batch { durability, writes } => {
-                let writes = self.legal(writes);
-                self.engine()?.commit(&self.handles, &writes, *durability)
-            }
-            Op::Clear { keyspace } => {
-                let Some(handle) = self.handles.get(keyspace) else { return Ok(()) };
-                handle.clear()?;
-                self.model.clear(*keyspace);
-                Ok(())
-            }
+            Op::Batch { durability, writes } => self.commit(writes, *durability),
+            Op::Clear { keyspace } => self.clear(*keyspace),
             Op::Read { view, keyspace, read } => self.read(*view, *keyspace, read),
             Op::Snapshot { slot } => {
                 let reader = self.engine()?.snapshot();
@@ -150,25 +203,67 @@ impl<'a> Runner<'a> {
             }
             Op::Hold { slot, view, keyspace, bounds } => self.hold(*slot, *view, *keyspace, bounds),
             Op::Take { slot, count, order } => self.take(*slot, *count as usize, *order),
-            Op::Flush { keyspace } => self.handles.get(keyspace).map_or(Ok(()), Handle::flush),
+            Op::Flush { keyspace } => {
+                let Some(handle) = self.handles.get(keyspace) else { return Ok(()) };
+                handle.flush()?;
+                self.promises.flushed(*keyspace);
+                Ok(())
+            }
             Op::Compact { keyspace, bounds } => {
-                self.handles.get(keyspace).map_or(Ok(()), |handle| handle.compact(bounds))
+                let Some(handle) = self.handles.get(keyspace) else { return Ok(()) };
+                handle.compact(bounds)?;
+                self.promises.flushed(*keyspace);
+                Ok(())
             }
             Op::WaitIdle => self.engine()?.wait_idle(),
-            Op::Persist(durability) => self.engine()?.persist(*durability),
+            Op::Persist(durability) => {
+                self.engine()?.persist(*durability)?;
+                if *durability == Durability::Sync {
+                    self.promises.persisted();
+                }
+                Ok(())
+            }
             Op::Reopen { close } => self.reopen(*close),
             Op::Checkpoint => self.checkpoint(),
             Op::DropKeyspace { keyspace } => self.drop_keyspace(*keyspace),
             Op::CreateKeyspace { keyspace } => self.create(*keyspace),
             Op::Verify => self.verify(),
+            Op::Check => self.engine()?.check_tables(),
+            Op::Stats => {
+                let reader = self.slots.values().next().map(|held| &held.reader);
+                self.engine()?.check_stats(&self.handles, reader)
+            }
         }
     }
 
-    fn write(&mut self, write: &Write) -> Result<(), String> {
-        match self.legal(std::slice::from_ref(write)).first() {
-            Some(write) => self.handles.get(&write.keyspace()).map_or(Ok(()), |handle| handle.write(write)),
-            None => Ok(()),
-        }
+    fn write(&mut self, write: &Write) -> Result<(), Stop> {
+        let legal = self.legal(std::slice::from_ref(write));
+        let Some(handle) = self.handles.get(&write.keyspace()) else { return Ok(()) };
+        let Some(write) = legal.first() else { return Ok(()) };
+        self.promises.begin(self.model.end(), &legal);
+        handle.write(write)?;
+        // An empty range is nothing to be synced, and nothing before it is.
+        let is_nothing = matches!(write, Write::RemoveRange { bounds, .. } if bounds.span().is_empty());
+        let lasting = if is_nothing { Durability::Buffered } else { self.durability };
+        self.promises.acknowledge(self.model.end(), lasting);
+        Ok(())
+    }
+
+    fn commit(&mut self, writes: &[Write], durability: Option<Durability>) -> Result<(), Stop> {
+        let legal = self.legal(writes);
+        self.promises.begin(self.model.end(), &legal);
+        self.engine()?.commit(&self.handles, &legal, durability)?;
+        self.promises.acknowledge(self.model.end(), durability.unwrap_or(self.durability));
+        Ok(())
+    }
+
+    fn clear(&mut self, keyspace: u8) -> Result<(), Stop> {
+        let Some(handle) = self.handles.get(&keyspace) else { return Ok(()) };
+        self.model.clear(keyspace);
+        self.promises.begin_in(self.model.end(), keyspace);
+        handle.clear()?;
+        self.promises.acknowledge(self.model.end(), self.durability);
+        Ok(())
     }
 
     /// Applies to the model those of `writes` that keep their contract, and returns
@@ -188,138 +283,38 @@ impl<'a> Runner<'a> {
         legal
     }
 
-    fn read(&self, view: View, keyspace: u8, read: &Read) -> Result<(), String> {
-        let Some((reader, handle, model)) = self.view(view, keyspace) else { return Ok(()) };
-        let got = handle.read(reader, read)?;
-        let expected = self.expected(&model, keyspace, read);
-        if got == expected { Ok(()) } else { Err(difference(&expected, &got)) }
-    }
-
-    fn expected(&self, model: &ModelSnapshot, keyspace: u8, read: &Read) -> Answer {
-        match read {
-            Read::Get(key) => Answer::Value(self.model.get(model, keyspace, key)),
-            _ => {
-                let entries = self.model.range(model, keyspace, &Answer::needed_span(read));
-                Answer::expected(&entries, read)
-            }
-        }
-    }
-
-    /// Whom to ask, through which handle, and what the model calls it.
-    fn view(&self, view: View, keyspace: u8) -> Option<(Option<&Reader>, &Handle, ModelSnapshot)> {
-        match view {
-            View::Live => Some((None, self.handles.get(&keyspace)?, self.model.snapshot())),
-            View::Slot(slot) => {
-                let held = self.slots.get(&(slot % SLOTS))?;
-                let handle = held.handles.get(&keyspace).or_else(|| self.handles.get(&keyspace))?;
-                Some((Some(&held.reader), handle, held.model.clone()))
-            }
-        }
-    }
-
-    fn hold(&mut self, slot: u8, view: View, keyspace: u8, bounds: &Bounds) -> Result<(), String> {
-        let Some((reader, handle, model)) = self.view(view, keyspace) else { return Ok(()) };
-        let items = handle.range(reader, bounds);
-        let expected = self.model.range(&model, keyspace, &bounds.span()).into();
-        self.iterators.insert(slot % SLOTS, HeldItems { items, expected });
-        Ok(())
-    }
-
-    fn take(&mut self, slot: u8, count: usize, order: Order) -> Result<(), String> {
-        let Some(held) = self.iterators.get_mut(&(slot % SLOTS)) else { return Ok(()) };
-        let got = Answer::Entries(take_items(&mut held.items, count, order)?);
-        let expected = Answer::Entries(take(&mut held.expected, count, order));
-        if got == expected { Ok(()) } else { Err(difference(&expected, &got)) }
-    }
-
-    fn reopen(&mut self, close: bool) -> Result<(), String> {
+    pub(crate) fn reopen(&mut self, close: bool) -> Result<(), Stop> {
         self.slots.clear();
         self.iterators.clear();
-        let keyspaces = self.model.keyspaces();
         if let Some(engine) = self.engine.take()
             && close
         {
             engine.close()?;
+            self.promises.persisted();
         }
         self.handles.clear();
-        let engine = Engine::open(self.config)?;
-        same_names(&engine, &keyspaces)?;
-        self.engine = Some(engine);
+        // Dropping closes as well, where nothing has failed.
+        self.open()?;
+        self.promises.persisted();
+        self.take_up_keyspaces()
+    }
+
+    /// Opens the keyspaces that there must be.
+    pub(crate) fn take_up_keyspaces(&mut self) -> Result<(), Stop> {
+        let keyspaces = self.model.keyspaces();
+        checks::same_names(self.engine()?, &keyspaces)?;
         keyspaces.into_iter().try_for_each(|keyspace| self.create(keyspace))
     }
 
-    fn checkpoint(&mut self) -> Result<(), String> {
-        self.checkpoints += 1;
-        let copy = self.config.beside(&format!("checkpoint-{}", self.checkpoints));
-        self.engine()?.checkpoint(&copy)?;
-        let engine = Engine::open(&copy)?;
-        same_names(&engine, &self.model.keyspaces())?;
-        let now = self.model.snapshot();
-        for keyspace in self.model.keyspaces() {
-            let handle = engine.keyspace(keyspace)?;
-            let what = format!("keyspace {keyspace} of the checkpoint");
-            self.compare(&what, None, &handle, &now, keyspace)?;
-            handle.clear()?;
-        }
-        engine.close()?;
-        copy.remove()
-    }
-
-    fn drop_keyspace(&mut self, keyspace: u8) -> Result<(), String> {
+    fn drop_keyspace(&mut self, keyspace: u8) -> Result<(), Stop> {
         let Some(handle) = self.handles.remove(&keyspace) else { return Ok(()) };
-        self.engine()?.drop_keyspace(keyspace)?;
+        self.promises.names = Some(NameChange::Drop(keyspace));
+        if let Err(stop) = self.engine()?.drop_keyspace(keyspace) {
+            self.handles.insert(keyspace, handle);
+            return Err(stop);
+        }
         self.model.drop_keyspace(keyspace);
+        self.promises.names = None;
         handle.refuses_writes()
     }
-
-    /// Compares all that can be read: the present and every snapshot.
-    fn verify(&self) -> Result<(), String> {
-        same_names(self.engine()?, &self.model.keyspaces())?;
-        let now = self.model.snapshot();
-        for (&keyspace, handle) in &self.handles {
-            self.compare(&format!("keyspace {keyspace}"), None, handle, &now, keyspace)?;
-        }
-        for (slot, held) in &self.slots {
-            for (&keyspace, handle) in &held.handles {
-                let what = format!("keyspace {keyspace} at snapshot {slot}");
-                self.compare(&what, Some(&held.reader), handle, &held.model, keyspace)?;
-            }
-            for (&keyspace, handle) in &self.handles {
-                if held.model.incarnation(keyspace) != now.incarnation(keyspace) {
-                    let got = handle.read(Some(&held.reader), &Read::Iter(Order::Forward))?;
-                    if got != Answer::Entries(Vec::new()) {
-                        return Err(format!(
-                            "keyspace {keyspace} is younger than snapshot {slot}, which sees {got}"
-                        ));
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn compare(
-        &self,
-        what: &str,
-        reader: Option<&Reader>,
-        handle: &Handle,
-        model: &ModelSnapshot,
-        keyspace: u8,
-    ) -> Result<(), String> {
-        let entries = self.model.range(model, keyspace, &KeySpan::all());
-        for read in [Read::Iter(Order::Forward), Read::Iter(Order::Reverse), Read::Len] {
-            let expected = Answer::expected(&entries, &read);
-            let got = handle.read(reader, &read).map_err(|error| format!("{what}: {error}"))?;
-            if got != expected {
-                return Err(format!("{what}: {}", difference(&expected, &got)));
-            }
-        }
-        Ok(())
-    }
-}
-
-fn same_names(engine: &Engine, expected: &[u8]) -> Result<(), String> {
-    let got = engine.keyspace_names();
-    let expected: Vec<String> = expected.iter().map(|&keyspace| Engine::name(keyspace)).collect();
-    if got == expected { Ok(()) } else { Err(format!("keyspaces: expected {expected:?}, got {got:?}")) }
 }

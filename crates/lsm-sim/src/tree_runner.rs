@@ -3,7 +3,7 @@
 
 use crate::answer::{Answer, difference};
 use crate::config::Config;
-use crate::engine::{BadItems, Items, take_items, with_range};
+use crate::engine::{BadItems, Items, Stop, take_items, with_range};
 use crate::history::History;
 use crate::read::{Order, Read};
 use crate::runner::{Difference, guarded};
@@ -20,7 +20,7 @@ use std::ops::Bound;
 /// The first difference; a panic of the engine is one too.
 pub fn run_tree_script(config: &Config, ops: &[TreeOp]) -> Result<usize, Difference> {
     guarded(ops, |at| {
-        config.start_afresh()?;
+        config.start_afresh().map_err(|stop| stop.to_string())?;
         let mut runner = TreeRunner {
             config,
             tree: None,
@@ -42,7 +42,8 @@ pub fn run_tree_script(config: &Config, ops: &[TreeOp]) -> Result<usize, Differe
         runner.verify()?;
         runner.flush(runner.watermark)?;
         runner.reopen()?;
-        runner.verify()
+        runner.verify()?;
+        Ok(ops.len())
     })
 }
 
@@ -78,8 +79,14 @@ impl<'a> TreeRunner<'a> {
     fn step(&mut self, op: &TreeOp) -> Result<(), String> {
         match op {
             TreeOp::Insert { key, value, seqno } => {
-                let value = value.bytes();
-                self.put(key, *seqno, Some(value.clone()), |tree| tree.insert(key, value, *seqno).map(drop))
+                let (shared, value) = (value.tag % 2 == 0, value.bytes());
+                self.put(key, *seqno, Some(value.clone()), |tree| {
+                    if shared {
+                        tree.insert_shared(key.clone(), value, *seqno)
+                    } else {
+                        tree.insert(key, value, *seqno)
+                    }
+                })
             }
             TreeOp::Remove { key, seqno } => {
                 self.put(key, *seqno, None, |tree| tree.remove(key, *seqno).map(drop))
@@ -97,23 +104,17 @@ impl<'a> TreeRunner<'a> {
             }
             TreeOp::Get { key, snapshot } => {
                 let expected = Answer::Value(self.history.get(key, *snapshot).cloned());
-                self.check(*snapshot, &expected, self.tree()?.get(key, *snapshot).map(Answer::Value))
+                self.check(*snapshot, &expected, self.tree()?.get(key, *snapshot).map(Answer::Value))?;
+                let expected = Answer::Flag(self.history.get(key, *snapshot).is_some());
+                self.check(*snapshot, &expected, self.tree()?.contains_key(key, *snapshot).map(Answer::Flag))
             }
             TreeOp::Range { bounds, order, snapshot } => self.range(bounds, *order, *snapshot),
             TreeOp::Prefix { prefix, order, snapshot } => {
                 let items = Box::new(self.tree()?.prefix(prefix, *snapshot));
                 self.items(&KeySpan::prefix(prefix), *order, *snapshot, items)
             }
-            TreeOp::First { snapshot } => {
-                let first = self.history.range(&KeySpan::all(), *snapshot).next();
-                let expected = Answer::Entry(first.map(|(key, value)| (key.clone(), value.clone())));
-                self.check(*snapshot, &expected, self.tree()?.first_key_value(*snapshot).map(Answer::Entry))
-            }
-            TreeOp::Len { snapshot } => {
-                let expected = Answer::Count(self.history.range(&KeySpan::all(), *snapshot).count() as u64);
-                let got = self.tree()?.len(*snapshot).map(|len| Answer::Count(len as u64));
-                self.check(*snapshot, &expected, got)
-            }
+            TreeOp::First { snapshot } => self.ends(*snapshot),
+            TreeOp::Len { snapshot } => self.count(*snapshot),
             TreeOp::Version { snapshot } => match self.tree()?.version_for_snapshot(*snapshot) {
                 Err(Error::SnapshotTooOld { .. }) if *snapshot < self.watermark => Ok(()),
                 Err(error) => Err(words(error)),
@@ -138,6 +139,53 @@ impl<'a> TreeRunner<'a> {
             TreeOp::Reopen => self.reopen(),
             TreeOp::Verify => self.verify(),
         }
+    }
+
+    /// Both ends, and whether there are any.
+    fn ends(&self, snapshot: SeqNo) -> Result<(), String> {
+        let entry = |(key, value): (&Slice, &Slice)| (key.clone(), value.clone());
+        let everything = KeySpan::all();
+        let all = || self.history.range(&everything, snapshot);
+        let tree = self.tree()?;
+        let (first, last) = (all().next().map(entry), all().next_back().map(entry));
+        let is_empty = Answer::Flag(first.is_none());
+        self.check(snapshot, &Answer::Entry(first), tree.first_key_value(snapshot).map(Answer::Entry))?;
+        self.check(snapshot, &Answer::Entry(last), tree.last_key_value(snapshot).map(Answer::Entry))?;
+        self.check(snapshot, &is_empty, tree.is_empty(snapshot).map(Answer::Flag))
+    }
+
+    /// The number of keys, counted in three ways.
+    fn count(&self, snapshot: SeqNo) -> Result<(), String> {
+        let expected = Answer::Count(self.history.range(&KeySpan::all(), snapshot).count() as u64);
+        let tree = self.tree()?;
+        let walked = || {
+            let mut cursor = tree.cursor(snapshot);
+            let mut count = 0;
+            cursor.seek_to_first()?;
+            while cursor.valid() {
+                count += 1;
+                cursor.next()?;
+            }
+            Ok(count)
+        };
+        let iterated = tree.iter(snapshot).try_fold(0, |count, item| item.map(|_| count + 1));
+        self.check(snapshot, &expected, tree.len(snapshot).map(|len| Answer::Count(len as u64)))?;
+        self.check(snapshot, &expected, iterated.map(Answer::Count))?;
+        self.check(snapshot, &expected, walked().map(Answer::Count))
+    }
+
+    /// What the tree says about itself fits together.
+    fn check_counters(&self) -> Result<(), String> {
+        let tree = self.tree()?;
+        let by_level: usize = tree.level_table_counts().iter().sum();
+        let sealed = tree.sealed_memtable_count();
+        let fits = by_level == tree.table_count()
+            && (tree.table_count() == 0) == (tree.disk_space() == 0)
+            && (sealed == 0 || tree.memtable_bytes() > 0);
+        if fits {
+            return Ok(());
+        }
+        Err(format!("{by_level} tables by level, {} in all, {sealed} sealed memtables", tree.table_count()))
     }
 
     fn raise(&mut self, watermark: SeqNo) {
@@ -208,7 +256,7 @@ impl<'a> TreeRunner<'a> {
         match take_items(&mut items, usize::MAX, order).map(Answer::Entries) {
             Ok(got) => self.check(snapshot, &expected, Ok(got)),
             Err(BadItems::Failed(error)) => self.check(snapshot, &expected, Err(error)),
-            Err(bad) => Err(bad.into()),
+            Err(bad) => Err(Stop::from(bad).to_string()),
         }
     }
 
@@ -234,7 +282,8 @@ impl<'a> TreeRunner<'a> {
 
     fn reopen(&mut self) -> Result<(), String> {
         self.tree = None;
-        let mut options = TreeOptions::default().tables(self.config.keyspace.clone()).cache_size(1 << 20);
+        let options = TreeOptions::default().tables(self.config.keyspace.clone());
+        let mut options = options.cache_size(1 << 20).max_open_files(8);
         options.advanced().fs(std::sync::Arc::clone(self.config.fs()));
         self.tree = Some(options.open(self.config.dir()).map_err(words)?);
         self.history = self.flushed.clone();
@@ -259,6 +308,7 @@ impl<'a> TreeRunner<'a> {
                 tree.highest_persisted_seqno()
             ));
         }
+        self.check_counters()?;
         let highest = self.highest.unwrap_or(0);
         let first = highest.saturating_sub(30);
         for snapshot in (first..=highest + 2).chain([0, self.watermark, SeqNo::MAX]) {

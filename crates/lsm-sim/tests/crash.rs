@@ -10,6 +10,7 @@
     reason = "a test stops where things are not as they should be"
 )]
 
+use lsm_sim::sim::SimClock;
 use lsm_sim::{Call, Config, HookFs, Numbered, Random, oracle_configs, seed_from_env};
 use lsm_tree::{Durability, Error, Execution, KeyspaceOptions, Options};
 use lsm_vfs::{Fault, FaultFs, Fs, MemFs};
@@ -93,7 +94,9 @@ fn new_disk() -> MemFs {
 }
 
 fn on(config: &Config, fs: Arc<dyn Fs>, seed: u64) -> Options {
-    Config::on(config.name, fs, Path::new(DIR), config.options.clone(), config.keyspace.clone())
+    let mut options = config.options.clone();
+    options.advanced().clock(Arc::new(SimClock::default()));
+    Config::on(config.name, fs, Path::new(DIR), options, config.keyspace.clone())
         .deterministic(seed)
         .options
 }
@@ -246,8 +249,7 @@ fn after_any_failed_operation_nothing_promised_is_lost() {
                 2 => Fault::ShortWrite,
                 _ => Fault::FailedSync,
             };
-            // Work waits for room as long as the disk stays full, and here nothing ends that.
-            let sticky = random.chance(40) && !matches!(fault, Fault::DiskFull | Fault::ShortWrite);
+            let sticky = random.chance(40);
             injected += u64::from(fail_once(&config, random.below(900), fault, sticky, random.next()));
         }
     }

@@ -242,6 +242,37 @@ fn a_get_does_not_wait_for_a_manifest_sync() {
     flush.join().unwrap().unwrap();
 }
 
+// 6: whichever sync hangs, of a table, of names, of the log or of the manifest.
+#[test]
+fn reads_wait_for_no_sync_at_all() {
+    for name in ["", ".sst", ".log", "MANIFEST"] {
+        let (gate, options) = gated(name);
+        let database = options.open("db").unwrap();
+        let keyspace = database.keyspace("k", KeyspaceOptions::default()).unwrap();
+        keyspace.insert("a", "1").unwrap();
+        keyspace.flush().unwrap();
+        keyspace.insert("b", "2").unwrap();
+        let snapshot = database.snapshot();
+        gate.shut();
+        let (flushing, syncing) = (keyspace.clone(), database.clone());
+        let flush = thread::spawn(move || flushing.flush());
+        let sync = thread::spawn(move || syncing.persist(Durability::Sync));
+        gate.wait_for_somebody();
+        let (reading, all) = (keyspace.clone(), database.clone());
+        let reads_end = ends(move || {
+            assert_eq!(reading.get("a").unwrap().unwrap(), "1");
+            assert_eq!(reading.iter().rev().count(), 2);
+            assert_eq!(snapshot.get(&reading, "b").unwrap().unwrap(), "2");
+            assert_eq!(all.snapshot().range(&reading, "a"..).count(), 2);
+            drop(snapshot);
+        });
+        gate.open();
+        assert!(reads_end, "a read waited for a sync of {name:?}");
+        flush.join().unwrap().unwrap();
+        sync.join().unwrap().unwrap();
+    }
+}
+
 // 8
 #[test]
 fn clear_gives_the_space_back_without_reopening() {

@@ -1,6 +1,7 @@
-//! [`Block`]: the image of a data block, in memory. Everything stands at a fixed
+//! [`View`]: the image of a data block, in memory. Everything stands at a fixed
 //! place, so a look-up decodes nothing; layout and bounds are checked once, when
-//! the block is loaded. Called by `get` and by cursors; never reads a file.
+//! the block is loaded. Called by `get` and by cursors; never reads a file, and leaves
+//! it to [`crate::cache`] where the image lies.
 //!
 //! ```text
 //! image := header | fingerprints | [offsets] | [trailers] | [key lengths] | rows
@@ -12,8 +13,7 @@
 
 #![deny(clippy::indexing_slicing)]
 
-use bytes::{Buf, Bytes};
-use lsm_types::{InternalKey, SeqNo, Slice, Trailer, ValueKind};
+use lsm_types::{InternalKey, SeqNo, Trailer, ValueKind};
 use std::ops::Range;
 use zerocopy::little_endian::{U16, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -47,18 +47,24 @@ pub(crate) const FINGERPRINT_GROUP: usize = 8;
 const EACH_BYTE: u64 = u64::from_le_bytes([1; FINGERPRINT_GROUP]);
 const FINGERPRINTS_AT: usize = size_of::<BlockHeader>();
 
-/// Where the arrays of an image start, from what its header says.
+/// Where the arrays of an image start, from what its header says. What every look-up
+/// needs stands first.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub(crate) struct Layout {
-    pub(crate) count: usize,
-    flags: u16,
-    key_bytes: u16,
     trailer: u64,
-    offsets_at: u32,
-    trailers_at: u32,
-    key_lens_at: u32,
     rows_at: u32,
     row_bytes: u32,
+    count: u16,
+    flags: u16,
+    key_bytes: u16,
+    trailers_at: u32,
+    key_lens_at: u32,
+}
+
+/// Where the offsets of rows start, behind the fingerprints.
+const fn offsets_at(count: usize) -> usize {
+    FINGERPRINTS_AT + count.next_multiple_of(FINGERPRINT_GROUP)
 }
 
 impl Layout {
@@ -70,13 +76,23 @@ impl Layout {
 
     /// Starts of offsets, trailers, key lengths and rows.
     const fn starts(count: usize, flags: u16) -> [usize; 4] {
-        let offsets_at = FINGERPRINTS_AT + count.next_multiple_of(FINGERPRINT_GROUP);
+        let offsets_at = offsets_at(count);
         let offset_bytes = if flags & WIDE_OFFSETS == 0 { 2 } else { 4 };
         let offsets = if flags & UNIFORM_ROWS == 0 { (count + 1) * offset_bytes } else { 0 };
         let trailers_at = offsets_at + offsets;
         let key_lens_at = trailers_at + if flags & SHARED_TRAILER == 0 { count * 8 } else { 0 };
         let rows_at = key_lens_at + if flags & UNIFORM_KEYS == 0 { count * 2 } else { 0 };
         [offsets_at, trailers_at, key_lens_at, rows_at]
+    }
+
+    /// Checks an image; the error says what it has that a block has not. O(entries). The
+    /// order of the keys is left to `verify`.
+    pub(crate) fn check(image: &[u8]) -> Result<Self, &'static str> {
+        let layout = Self::read(image)?;
+        let view = View::new(image, &layout);
+        view.check_rows()?;
+        view.check_trailers()?;
+        Ok(layout)
     }
 
     /// Reads the header and checks that arrays and rows fill the image exactly.
@@ -89,7 +105,7 @@ impl Layout {
         if flags & !ALL_FLAGS != 0 || header.reserved.get() != 0 {
             return Err("a block header with unknown flags");
         }
-        let [offsets_at, trailers_at, key_lens_at, rows_at] = Self::starts(count, flags);
+        let [_, trailers_at, key_lens_at, rows_at] = Self::starts(count, flags);
         let rows = image.len().checked_sub(rows_at).ok_or("arrays past the end of the block")?;
         if u32::try_from(image.len()).is_err() {
             return Err("a block of more than 4 GiB");
@@ -102,11 +118,10 @@ impl Layout {
             }
         }
         Ok(Self {
-            count,
+            count: header.count.get(),
             flags,
             key_bytes: header.key_bytes.get(),
             trailer: header.trailer.get(),
-            offsets_at: offsets_at as u32,
             trailers_at: trailers_at as u32,
             key_lens_at: key_lens_at as u32,
             rows_at: rows_at as u32,
@@ -135,27 +150,23 @@ impl Row {
     }
 }
 
-/// The checked image of a data block. Immutable, cheap to clone (one refcount),
-/// `Send + Sync`. Indexes past the last entry give empty keys, never a panic.
-#[derive(Clone, Debug)]
-pub(crate) struct Block {
-    image: Bytes,
-    layout: Layout,
+/// The checked image of a data block. Indexes past the last entry give empty keys, never
+/// a panic.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View<'a> {
+    image: &'a [u8],
+    layout: &'a Layout,
 }
 
-impl Block {
-    /// Checks `image`; the error says what it has that a block has not. O(entries).
-    /// The order of the keys is left to `verify`.
-    pub(crate) fn new(image: Bytes) -> Result<Self, &'static str> {
-        let layout = Layout::read(&image)?;
-        let block = Self { image, layout };
-        block.check_rows()?;
-        block.check_trailers()?;
-        Ok(block)
+impl<'a> View<'a> {
+    /// An image with the layout that [`Layout::check`] found in it.
+    #[inline]
+    pub(crate) const fn new(image: &'a [u8], layout: &'a Layout) -> Self {
+        Self { image, layout }
     }
 
-    fn check_rows(&self) -> Result<(), &'static str> {
-        let (layout, image) = (&self.layout, &self.image[..]);
+    fn check_rows(self) -> Result<(), &'static str> {
+        let (layout, image) = (self.layout, self.image);
         let uniform_keys = layout.flags & UNIFORM_KEYS != 0;
         if uniform_keys && layout.flags & UNIFORM_ROWS != 0 {
             let fits = u32::from(layout.key_bytes) <= layout.row_bytes;
@@ -164,7 +175,7 @@ impl Block {
         let mut end = layout.rows_at;
         let mut bad_order = false;
         let mut bad_key = false;
-        for index in 0..layout.count {
+        for index in 0..usize::from(layout.count) {
             let row = self.row(index);
             bad_order |= row.key_at != end || row.end < row.key_at || row.end as usize > image.len();
             bad_key |= row.value_at > row.end;
@@ -176,8 +187,8 @@ impl Block {
         if bad_key { Err("a key longer than its row") } else { Ok(()) }
     }
 
-    fn check_trailers(&self) -> Result<(), &'static str> {
-        let distinct = if self.layout.flags & SHARED_TRAILER != 0 { 1 } else { self.layout.count };
+    fn check_trailers(self) -> Result<(), &'static str> {
+        let distinct = if self.layout.flags & SHARED_TRAILER != 0 { 1 } else { self.count() };
         let known = (0..distinct).all(|index| {
             ValueKind::try_from(self.trailer_word(index) as u8)
                 .is_ok_and(|kind| kind != ValueKind::RangeTombstone)
@@ -187,29 +198,29 @@ impl Block {
 
     /// Entries in the block, at least one.
     #[inline]
-    pub(crate) const fn count(&self) -> usize {
-        self.layout.count
+    pub(crate) const fn count(self) -> usize {
+        self.layout.count as usize
     }
 
     /// The bytes that rows point into.
     #[inline]
-    pub(crate) fn image(&self) -> &[u8] {
-        &self.image
+    pub(crate) const fn image(self) -> &'a [u8] {
+        self.image
     }
 
     /// Where the row of an entry lies.
     #[inline]
-    pub(crate) fn row(&self, index: usize) -> Row {
-        let layout = &self.layout;
+    pub(crate) fn row(self, index: usize) -> Row {
+        let layout = self.layout;
         let (start, end) = if layout.flags & UNIFORM_ROWS != 0 {
             let start = (index as u32).wrapping_mul(layout.row_bytes);
             (start, start.wrapping_add(layout.row_bytes))
         } else if layout.flags & WIDE_OFFSETS == 0 {
             // Both ends of a row in one load.
-            let pair = u32::from_le_bytes(self.load(layout.offsets_at as usize + index * 2));
+            let pair = u32::from_le_bytes(self.load(offsets_at(self.count()) + index * 2));
             (pair & 0xffff, pair >> 16)
         } else {
-            let pair = u64::from_le_bytes(self.load(layout.offsets_at as usize + index * 4));
+            let pair = u64::from_le_bytes(self.load(offsets_at(self.count()) + index * 4));
             (pair as u32, (pair >> 32) as u32)
         };
         let key_at = layout.rows_at.wrapping_add(start);
@@ -218,7 +229,7 @@ impl Block {
     }
 
     #[inline]
-    fn key_bytes(&self, index: usize) -> u16 {
+    fn key_bytes(self, index: usize) -> u16 {
         if self.layout.flags & UNIFORM_KEYS != 0 {
             self.layout.key_bytes
         } else {
@@ -227,7 +238,7 @@ impl Block {
     }
 
     #[inline]
-    fn trailer_word(&self, index: usize) -> u64 {
+    fn trailer_word(self, index: usize) -> u64 {
         if self.layout.flags & SHARED_TRAILER != 0 {
             self.layout.trailer
         } else {
@@ -236,44 +247,44 @@ impl Block {
     }
 
     #[inline]
-    fn load<const N: usize>(&self, at: usize) -> [u8; N] {
+    fn load<const N: usize>(self, at: usize) -> [u8; N] {
         self.image.get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
     }
 
     /// Number and kind of an entry.
     #[inline]
-    pub(crate) fn trailer(&self, index: usize) -> Trailer {
+    pub(crate) fn trailer(self, index: usize) -> Trailer {
         // The check at loading admits only known kinds.
         Trailer::from_word(self.trailer_word(index)).unwrap_or(Trailer::new(0, ValueKind::Value))
     }
 
     /// The user key of an entry.
     #[inline]
-    pub(crate) fn user_key(&self, index: usize) -> &[u8] {
+    pub(crate) fn user_key(self, index: usize) -> &'a [u8] {
         self.image.get(self.row(index).key()).unwrap_or_default()
     }
 
     /// The key of an entry.
     #[inline]
-    pub(crate) fn key(&self, index: usize) -> InternalKey<&[u8]> {
+    pub(crate) fn key(self, index: usize) -> InternalKey<&'a [u8]> {
         InternalKey { user_key: self.user_key(index), trailer: self.trailer(index) }
     }
 
     /// The value of an entry.
-    pub(crate) fn value(&self, index: usize) -> &[u8] {
+    pub(crate) fn value(self, index: usize) -> &'a [u8] {
         self.image.get(self.row(index).value()).unwrap_or_default()
     }
 
     /// The fingerprint of an entry.
-    pub(crate) fn fingerprint(&self, index: usize) -> u8 {
+    pub(crate) fn fingerprint(self, index: usize) -> u8 {
         self.image.get(FINGERPRINTS_AT + index).copied().unwrap_or_default()
     }
 
     /// The newest version of `user_key` with a number below `snapshot`: compares one
     /// byte an entry, and keys only where that byte fits.
     #[inline]
-    pub(crate) fn find(&self, user_key: &[u8], fingerprint: u8, snapshot: SeqNo) -> Option<usize> {
-        let fingerprints = self.image.get(FINGERPRINTS_AT..self.layout.offsets_at as usize)?;
+    pub(crate) fn find(self, user_key: &[u8], fingerprint: u8, snapshot: SeqNo) -> Option<usize> {
+        let fingerprints = self.image.get(FINGERPRINTS_AT..offsets_at(self.count()))?;
         let (groups, _) = fingerprints.as_chunks::<FINGERPRINT_GROUP>();
         let pattern = EACH_BYTE * u64::from(fingerprint);
         let mut first = 0;
@@ -281,9 +292,11 @@ impl Block {
             let mut matches = matching(*group, pattern);
             while matches != 0 {
                 let index = first + matches.trailing_zeros() as usize / 8;
-                if index >= self.layout.count {
+                if index >= self.count() {
                     return None;
                 }
+                // The value will be read right after the key.
+                crate::cache::prefetch(self.image.as_ptr().wrapping_add(self.row(index).end as usize));
                 if self.user_key(index) == user_key && self.trailer(index).seqno() < snapshot {
                     return Some(index);
                 }
@@ -295,17 +308,17 @@ impl Block {
     }
 
     /// The first entry at or after `target`, or the count. O(log entries).
-    pub(crate) fn lower_bound(&self, target: InternalKey<&[u8]>) -> usize {
+    pub(crate) fn lower_bound(self, target: InternalKey<&[u8]>) -> usize {
         self.partition_point(|key| key < target)
     }
 
     /// The first entry after `target`, or the count. O(log entries).
-    pub(crate) fn upper_bound(&self, target: InternalKey<&[u8]>) -> usize {
+    pub(crate) fn upper_bound(self, target: InternalKey<&[u8]>) -> usize {
         self.partition_point(|key| key <= target)
     }
 
-    fn partition_point(&self, is_before: impl Fn(InternalKey<&[u8]>) -> bool) -> usize {
-        let (mut low, mut high) = (0, self.layout.count);
+    fn partition_point(self, is_before: impl Fn(InternalKey<&[u8]>) -> bool) -> usize {
+        let (mut low, mut high) = (0, self.count());
         while low < high {
             let middle = low.midpoint(high);
             if is_before(self.key(middle)) {
@@ -315,25 +328,6 @@ impl Block {
             }
         }
         low
-    }
-
-    /// A part of the image as a slice that shares its memory.
-    pub(crate) fn slice(&self, range: Range<usize>) -> Slice {
-        let fits = range.start <= range.end && range.end <= self.image.len();
-        if fits { Slice::from(self.image.slice(range)) } else { Slice::empty() }
-    }
-
-    /// As [`slice`](Self::slice), handing over this block's own reference: costs no
-    /// refcount.
-    #[inline]
-    pub(crate) fn into_slice(self, range: Range<usize>) -> Slice {
-        let mut image = self.image;
-        if range.start > range.end || range.end > image.len() {
-            return Slice::empty();
-        }
-        image.truncate(range.end);
-        image.advance(range.start);
-        Slice::from(image)
     }
 }
 
@@ -372,7 +366,7 @@ mod tests {
 
     #[test]
     fn an_image_that_is_no_block_is_refused() {
-        let image = |bytes: &[u8]| Block::new(Bytes::copy_from_slice(bytes)).err();
+        let image = |bytes: &[u8]| Layout::check(bytes).err();
         assert_eq!(image(b"short"), Some("less than a block header"));
         assert_eq!(image(&[0; 16]), Some("a block without entries"));
         let mut header = [0; 16];

@@ -126,12 +126,21 @@ fn first_if<T: Copy + Default>(wanted: bool, values: &[T]) -> T {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::block::Block;
+    use crate::block::Layout;
+    use crate::cache::{Block, BlockCache, Draft, Slots};
     use crate::hash::{fingerprint, key_hash};
-    use bytes::Bytes;
     use lsm_types::{InternalKey, Trailer, ValueKind};
 
     type Entry = (Vec<u8>, u64, Vec<u8>);
+
+    /// A block as it is loaded.
+    fn load(image: &[u8]) -> Result<Block, &'static str> {
+        let cache = BlockCache::new(0);
+        let mut draft = Draft::new(&cache, image.len() as u32, true);
+        draft.image().copy_from_slice(image);
+        let layout = Layout::check(draft.image())?;
+        Ok(draft.finish(layout, &Slots::new(&cache, 1), 0))
+    }
 
     fn build(entries: &[Entry]) -> Block {
         let mut builder = BlockBuilder::default();
@@ -145,11 +154,12 @@ mod tests {
         builder.finish_into(&mut image);
         assert_eq!(image.len(), promised, "the size is known before the image is built");
         assert!(builder.is_empty());
-        Block::new(Bytes::from(image)).unwrap()
+        load(&image).unwrap()
     }
 
     fn check(entries: &[Entry]) {
-        let block = build(entries);
+        let loaded = build(entries);
+        let block = loaded.view();
         assert_eq!(block.count(), entries.len());
         for (index, (key, seqno, value)) in entries.iter().enumerate() {
             assert_eq!(block.user_key(index), key);
@@ -162,9 +172,9 @@ mod tests {
             assert_eq!(block.upper_bound(internal), index + 1);
             let absent = [key.as_slice(), b"?"].concat();
             assert_eq!(block.find(&absent, fingerprint(key_hash(&absent)), u64::MAX), None);
-            assert_eq!(block.slice(block.row(index).value()), *value);
             let range = block.row(index).value();
-            assert_eq!(block.clone().into_slice(range), *value);
+            assert_eq!(loaded.slice(range.clone()), *value);
+            assert_eq!(loaded.clone().into_slice(range), *value);
         }
     }
 
@@ -186,26 +196,27 @@ mod tests {
     fn no_damaged_image_makes_a_reader_panic() {
         let mixed: Vec<Entry> = (0..12).map(|i| (vec![b'k'; i], i as u64, vec![3; i % 3])).collect();
         let uniform: Vec<Entry> = (0..12).map(|i| (vec![i as u8], 7, vec![3; 2])).collect();
-        for image in [mixed, uniform].map(|entries| build(&entries).image().to_vec()) {
+        for image in [mixed, uniform].map(|entries| build(&entries).view().image().to_vec()) {
             for bit in 0..image.len() * 8 {
                 let mut damaged = image.clone();
                 damaged[bit / 8] ^= 1 << (bit % 8);
-                read_anyhow(damaged);
+                read_anyhow(&damaged);
             }
             for cut in 0..image.len() {
-                read_anyhow(image[..cut].to_vec());
+                read_anyhow(&image[..cut]);
             }
         }
     }
 
-    fn read_anyhow(image: Vec<u8>) {
-        let Ok(block) = Block::new(Bytes::from(image)) else { return };
+    fn read_anyhow(image: &[u8]) {
+        let Ok(loaded) = load(image) else { return };
+        let block = loaded.view();
         for index in (0..block.count() + 2).chain([usize::MAX / 16]) {
             let key = block.key(index);
             block.find(key.user_key, block.fingerprint(index), u64::MAX);
             assert!(block.lower_bound(key) <= block.upper_bound(key) || index >= block.count());
-            assert_eq!(block.slice(block.row(index).value()), block.value(index));
-            block.clone().into_slice(block.row(index).key());
+            assert_eq!(loaded.slice(block.row(index).value()), block.value(index));
+            loaded.clone().into_slice(block.row(index).key());
         }
     }
 }

@@ -71,26 +71,27 @@ impl Compression {
         worth_it.is_some()
     }
 
-    /// Brings back an image of `image_len` bytes.
-    pub(crate) fn decompress(self, payload: &[u8], image_len: usize) -> Result<Vec<u8>, DecompressError> {
+    /// Whether a payload of so many bytes may be an image of `image_len`: asked before
+    /// memory is taken for it.
+    pub(crate) const fn may_yield(self, payload_len: usize, image_len: usize) -> Result<(), DecompressError> {
         if !self.is_supported() {
             return Err(DecompressError::Unsupported);
         }
-        if image_len / MAX_RATIO > payload.len() {
-            return Err(DecompressError::Damaged);
-        }
-        match self {
-            Self::None if payload.len() == image_len => Ok(payload.to_vec()),
-            Self::None => Err(DecompressError::Damaged),
-            Self::Lz4 => {
-                let mut image = vec![0; image_len];
-                match lz4_flex::block::decompress_into(payload, &mut image) {
-                    Ok(len) if len == image_len => Ok(image),
-                    _ => Err(DecompressError::Damaged),
-                }
+        if image_len / MAX_RATIO > payload_len { Err(DecompressError::Damaged) } else { Ok(()) }
+    }
+
+    /// Brings back an image, which fills `image` exactly.
+    pub(crate) fn decompress_into(self, payload: &[u8], image: &mut [u8]) -> Result<(), DecompressError> {
+        let written = match self {
+            Self::None if payload.len() == image.len() => {
+                image.copy_from_slice(payload);
+                Some(image.len())
             }
-            Self::Zstd => zstd_decompress(payload, image_len),
-        }
+            Self::None => None,
+            Self::Lz4 => lz4_flex::block::decompress_into(payload, image).ok(),
+            Self::Zstd => zstd_decompress(payload, image)?,
+        };
+        if written == Some(image.len()) { Ok(()) } else { Err(DecompressError::Damaged) }
     }
 }
 
@@ -106,15 +107,12 @@ const fn zstd_compress(_image: &[u8], _start: usize, _out: &mut Vec<u8>) -> Opti
 }
 
 #[cfg(feature = "zstd")]
-fn zstd_decompress(payload: &[u8], image_len: usize) -> Result<Vec<u8>, DecompressError> {
-    match zstd::bulk::decompress(payload, image_len) {
-        Ok(image) if image.len() == image_len => Ok(image),
-        _ => Err(DecompressError::Damaged),
-    }
+fn zstd_decompress(payload: &[u8], image: &mut [u8]) -> Result<Option<usize>, DecompressError> {
+    Ok(zstd::bulk::decompress_to_buffer(payload, image).ok())
 }
 
 #[cfg(not(feature = "zstd"))]
-const fn zstd_decompress(_payload: &[u8], _image_len: usize) -> Result<Vec<u8>, DecompressError> {
+const fn zstd_decompress(_payload: &[u8], _image: &mut [u8]) -> Result<Option<usize>, DecompressError> {
     Err(DecompressError::Unsupported)
 }
 
@@ -132,6 +130,12 @@ impl fmt::Display for Compression {
 mod tests {
     use super::*;
 
+    fn decompress(compression: Compression, payload: &[u8], len: usize) -> Result<Vec<u8>, DecompressError> {
+        compression.may_yield(payload.len(), len)?;
+        let mut image = vec![0; len];
+        compression.decompress_into(payload, &mut image).map(|()| image)
+    }
+
     #[test]
     fn what_is_compressed_comes_back_and_damage_does_not_allocate() {
         let image: Vec<u8> = (0..4096_u32).map(|i| (i / 7) as u8).collect();
@@ -141,18 +145,18 @@ mod tests {
             assert_eq!(shrank, compression.is_supported(), "{compression}");
             if !shrank {
                 assert_eq!(out, b"before");
-                assert_eq!(compression.decompress(b"x", 1), Err(DecompressError::Unsupported));
+                assert_eq!(decompress(compression, b"x", 1), Err(DecompressError::Unsupported));
                 continue;
             }
-            assert_eq!(compression.decompress(&out[6..], image.len()).as_ref(), Ok(&image));
+            assert_eq!(decompress(compression, &out[6..], image.len()).as_ref(), Ok(&image));
             for wrong_len in [0, 1, image.len() - 1, image.len() + 1, usize::MAX] {
-                assert!(compression.decompress(&out[6..], wrong_len).is_err());
+                assert!(decompress(compression, &out[6..], wrong_len).is_err());
             }
         }
         let zeros = vec![0; 1 << 20];
         let mut out = Vec::new();
         if Compression::Lz4.compress(&zeros, &mut out) {
-            assert_eq!(Compression::Lz4.decompress(&out, zeros.len()), Ok(zeros));
+            assert_eq!(decompress(Compression::Lz4, &out, zeros.len()), Ok(zeros));
         }
     }
 

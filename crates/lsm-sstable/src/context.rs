@@ -2,12 +2,11 @@
 //! a bounded pool of open files, and the counters of both. Never keeps a table.
 
 use crate::Error;
-use crate::block::Block;
-use bytes::Bytes;
+use crate::cache::{Block, BlockCache, Slots};
 use lsm_sync::atomic::{AtomicU64, Ordering::Relaxed};
 use lsm_vfs::{File, Fs};
+use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{OptionsBuilder, UnitWeighter, Weighter};
 use std::cell::Cell;
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -18,9 +17,9 @@ use std::sync::Arc;
 /// under one memory limit. `Send + Sync`; no lock of it is held over I/O.
 pub struct TableContext {
     fs: Arc<dyn Fs>,
-    blocks: BlockCache,
+    blocks: lsm_sync::Arc<BlockCache>,
     files: Cache<u64, Arc<dyn File>, UnitWeighter, BuildHasherDefault<KeyHasher>>,
-    counters: Arc<Counters>,
+    counters: Counters,
     /// The next table's key in cache and pool. Relaxed: only uniqueness matters.
     next_table: AtomicU64,
 }
@@ -32,7 +31,6 @@ struct Counters {
     misses: AtomicU64,
     blocks_read: AtomicU64,
     bytes_read: AtomicU64,
-    live_bytes: AtomicU64,
 }
 
 /// Counts hits without a shared read-modify-write: each thread adds to a cell of its
@@ -104,26 +102,14 @@ pub struct CacheStats {
     pub open_files: u64,
 }
 
-/// A block's name in the cache. A table gets a new number whenever it is opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct BlockKey {
-    pub(crate) table: u64,
-    pub(crate) block: u32,
-}
-
-/// Mixes the words of a key by multiplication: both caches are keyed by numbers of
-/// our own making, which nobody chooses to collide.
+/// Mixes a key by multiplication: the pool of files is keyed by numbers of our own
+/// making, which nobody chooses to collide.
 #[derive(Clone, Copy, Debug, Default)]
 struct KeyHasher(u64);
 
 impl Hasher for KeyHasher {
     fn write(&mut self, bytes: &[u8]) {
         bytes.iter().for_each(|&byte| self.write_u64(u64::from(byte)));
-    }
-
-    #[inline]
-    fn write_u32(&mut self, word: u32) {
-        self.write_u64(u64::from(word));
     }
 
     #[inline]
@@ -138,43 +124,6 @@ impl Hasher for KeyHasher {
     }
 }
 
-#[derive(Clone, Debug)]
-struct BlockWeight;
-
-/// What a block costs beside its image: its entry in the cache and two allocations.
-const BLOCK_OVERHEAD_BYTES: u64 = 192;
-
-impl Weighter<BlockKey, Block> for BlockWeight {
-    fn weight(&self, _key: &BlockKey, block: &Block) -> u64 {
-        block.image().len() as u64 + BLOCK_OVERHEAD_BYTES
-    }
-}
-
-/// The memory of an image, counted for as long as anything refers to it.
-struct CountedImage {
-    image: Vec<u8>,
-    counters: Arc<Counters>,
-}
-
-impl AsRef<[u8]> for CountedImage {
-    fn as_ref(&self) -> &[u8] {
-        &self.image
-    }
-}
-
-impl Drop for CountedImage {
-    fn drop(&mut self) {
-        self.counters.live_bytes.fetch_sub(self.image.len() as u64 + BLOCK_OVERHEAD_BYTES, Relaxed);
-    }
-}
-
-/// A guess for sizing the cache's tables, not a limit.
-const USUAL_BLOCK_BYTES: u64 = 4096;
-const BLOCKS_PER_SHARD: usize = 64;
-const MAX_SHARDS: usize = 128;
-
-type BlockCache = Cache<BlockKey, Block, BlockWeight, BuildHasherDefault<KeyHasher>>;
-
 impl TableContext {
     /// A context whose cache holds up to `cache_bytes` of blocks and whose pool keeps
     /// up to `max_open_files` files open (more while they are being read).
@@ -182,7 +131,7 @@ impl TableContext {
     pub fn new(fs: Arc<dyn Fs>, cache_bytes: u64, max_open_files: usize) -> Arc<Self> {
         Arc::new(Self {
             fs,
-            blocks: new_block_cache(cache_bytes),
+            blocks: BlockCache::new(cache_bytes),
             files: Cache::with(
                 max_open_files,
                 max_open_files as u64,
@@ -190,7 +139,7 @@ impl TableContext {
                 BuildHasherDefault::default(),
                 DefaultLifecycle::default(),
             ),
-            counters: Arc::default(),
+            counters: Counters::default(),
             next_table: AtomicU64::new(0),
         })
     }
@@ -203,21 +152,21 @@ impl TableContext {
 
     /// Gives the block cache a new size, evicting what no longer fits.
     pub fn set_cache_bytes(&self, cache_bytes: u64) {
-        self.blocks.set_capacity(cache_bytes);
+        self.blocks.set_capacity_bytes(cache_bytes);
     }
 
     /// The counters now; they are read one after the other.
     #[must_use]
     pub fn stats(&self) -> CacheStats {
-        let cached_bytes = self.blocks.weight();
+        let held = self.blocks.held();
         CacheStats {
             hits: self.counters.hits.sum(),
             misses: self.counters.misses.load(Relaxed),
             blocks_read: self.counters.blocks_read.load(Relaxed),
             bytes_read: self.counters.bytes_read.load(Relaxed),
-            cached_bytes,
-            pinned_bytes: self.counters.live_bytes.load(Relaxed).saturating_sub(cached_bytes),
-            cached_blocks: self.blocks.len() as u64,
+            cached_bytes: held.cached_bytes,
+            pinned_bytes: held.live_bytes.saturating_sub(held.cached_bytes),
+            cached_blocks: held.cached_blocks,
             open_files: self.files.len() as u64,
         }
     }
@@ -226,25 +175,21 @@ impl TableContext {
         self.next_table.fetch_add(1, Relaxed)
     }
 
+    /// The cache of blocks.
+    pub(crate) const fn blocks(&self) -> &lsm_sync::Arc<BlockCache> {
+        &self.blocks
+    }
+
+    /// A block from its slot, counted as hit or miss.
     #[inline]
-    pub(crate) fn cached(&self, key: BlockKey) -> Option<Block> {
-        let block = self.blocks.get(&key);
+    pub(crate) fn cached(&self, slots: &Slots, at: usize) -> Option<Block> {
+        let block = slots.get(at);
         if block.is_some() {
             self.counters.hits.add_one();
         } else {
             self.counters.misses.fetch_add(1, Relaxed);
         }
         block
-    }
-
-    pub(crate) fn insert(&self, key: BlockKey, block: Block) {
-        self.blocks.insert(key, block);
-    }
-
-    /// The image as shared memory that counts as live until its last reference goes.
-    pub(crate) fn share(&self, image: Vec<u8>) -> Bytes {
-        self.counters.live_bytes.fetch_add(image.len() as u64 + BLOCK_OVERHEAD_BYTES, Relaxed);
-        Bytes::from_owner(CountedImage { image, counters: Arc::clone(&self.counters) })
     }
 
     pub(crate) fn count_read(&self, blocks: u64, bytes: u64) {
@@ -262,39 +207,16 @@ impl TableContext {
         Ok(file)
     }
 
-    /// Closes a table's file, so that removing it frees its space. Its blocks are left
-    /// to be evicted: nobody asks for them again, and hunting them down would make
-    /// whoever drops the table wait.
+    /// Closes a table's file, so that removing it frees its space.
     pub(crate) fn forget(&self, table: u64) {
         self.files.remove(&table);
     }
 }
 
-fn new_block_cache(cache_bytes: u64) -> BlockCache {
-    let usual_blocks = usize::try_from(cache_bytes / USUAL_BLOCK_BYTES).unwrap_or(usize::MAX);
-    // Readers of one shard write to one lock word, so there are many more shards than
-    // threads; each holds enough blocks that one large block does not clear it.
-    let shards = (usual_blocks / BLOCKS_PER_SHARD).clamp(1, MAX_SHARDS);
-    let options = OptionsBuilder::new()
-        .estimated_items_capacity(usual_blocks)
-        .weight_capacity(cache_bytes)
-        .shards(shards)
-        .build();
-    match options {
-        Ok(options) => Cache::with_options(
-            options,
-            BlockWeight,
-            BuildHasherDefault::default(),
-            DefaultLifecycle::default(),
-        ),
-        // Only for a setting that was left out; none was.
-        Err(_) => Cache::with(
-            usual_blocks,
-            cache_bytes,
-            BlockWeight,
-            BuildHasherDefault::default(),
-            DefaultLifecycle::default(),
-        ),
+impl Drop for TableContext {
+    fn drop(&mut self) {
+        // No table is left, and what is cached would keep the cache.
+        self.blocks.clear();
     }
 }
 

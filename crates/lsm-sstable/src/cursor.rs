@@ -3,7 +3,8 @@
 
 #![deny(clippy::indexing_slicing)]
 
-use crate::block::{Block, Row};
+use crate::block::Row;
+use crate::cache::Block;
 use crate::hash::{fingerprint, key_hash};
 use crate::{Error, Table};
 use lsm_types::{Cursor, InternalKey, Slice, Trailer, ValueKind};
@@ -70,9 +71,10 @@ impl TableCursor {
     #[inline]
     fn stand(&mut self, entry: usize) {
         if let Some(block) = &self.block {
+            let view = block.view();
             self.entry = entry;
-            self.row = block.row(entry);
-            self.trailer = block.trailer(entry);
+            self.row = view.row(entry);
+            self.trailer = view.trailer(entry);
         }
     }
 
@@ -136,7 +138,7 @@ impl TableCursor {
 
     /// Enters a block and stands on its last entry.
     fn enter_last(&mut self, at: Option<usize>) -> Result<(), Error> {
-        if let Some(count) = self.enter(at, false)?.map(Block::count) {
+        if let Some(count) = self.enter(at, false)?.map(|block| block.view().count()) {
             self.stand(count - 1);
         }
         Ok(())
@@ -161,7 +163,7 @@ impl Cursor for TableCursor {
     #[inline]
     fn key(&self) -> InternalKey<&[u8]> {
         let user_key = match &self.block {
-            Some(block) => block.image().get(self.row.key()).unwrap_or_default(),
+            Some(block) => block.view().image().get(self.row.key()).unwrap_or_default(),
             None => &[],
         };
         InternalKey { user_key, trailer: self.trailer }
@@ -170,7 +172,7 @@ impl Cursor for TableCursor {
     #[inline]
     fn value(&self) -> &[u8] {
         match &self.block {
-            Some(block) => block.image().get(self.row.value()).unwrap_or_default(),
+            Some(block) => block.view().image().get(self.row.value()).unwrap_or_default(),
             None => &[],
         }
     }
@@ -197,8 +199,9 @@ impl Cursor for TableCursor {
         // Most targets are keys that exist: a fingerprint finds those without the cache
         // misses of a binary search through the rows.
         let byte = fingerprint(key_hash(target.user_key));
-        let exact = block.find(target.user_key, byte, target.seqno() + 1);
-        let (entry, count) = (exact.unwrap_or_else(|| block.lower_bound(target)), block.count());
+        let view = block.view();
+        let exact = view.find(target.user_key, byte, target.seqno() + 1);
+        let (entry, count) = (exact.unwrap_or_else(|| view.lower_bound(target)), view.count());
         if entry < count {
             self.stand(entry);
             return Ok(());
@@ -212,7 +215,7 @@ impl Cursor for TableCursor {
             return self.seek_to_last();
         };
         let Some(block) = self.enter(Some(at), false)? else { return Ok(()) };
-        match block.upper_bound(target).checked_sub(1) {
+        match block.view().upper_bound(target).checked_sub(1) {
             Some(entry) => {
                 self.stand(entry);
                 Ok(())
@@ -225,7 +228,7 @@ impl Cursor for TableCursor {
     fn next(&mut self) -> Result<(), Error> {
         let Some(block) = &self.block else { return Ok(()) };
         let entry = self.entry + 1;
-        if entry < block.count() {
+        if entry < block.view().count() {
             self.stand(entry);
             return Ok(());
         }

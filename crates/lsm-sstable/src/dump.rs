@@ -20,6 +20,7 @@ impl Table {
         for at in 0..self.index.len() {
             let (start, end) = self.extent(at)?;
             let block = self.block(at, false)?;
+            let block = block.view();
             let separator = [self.index.prefix(), self.index.separator(at)].concat();
             writeln!(
                 out,

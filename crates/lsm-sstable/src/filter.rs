@@ -82,6 +82,12 @@ impl Filter {
         (((hash >> 32) * self.lines.len() as u64) >> 32) as usize
     }
 
+    /// Has the line of a hash fetched.
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: u64) {
+        crate::cache::prefetch(self.lines.as_ptr().wrapping_add(self.line_of(hash)));
+    }
+
     /// Whether the hash may be inside; always true when it is.
     #[inline]
     pub(crate) fn may_contain(&self, hash: u64) -> bool {

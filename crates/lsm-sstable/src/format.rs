@@ -256,9 +256,29 @@ impl<'a> StoredBlock<'a> {
         self.compression == Compression::None
     }
 
+    /// The length of the image, once it is known that the payload may come to it.
+    pub(crate) fn image_bytes(&self, file: &Path, offset: u64) -> Result<u32, Error> {
+        let fits = self.compression.may_yield(self.payload.len(), self.image_bytes);
+        let bytes = u32::try_from(self.image_bytes).map_err(|_| DecompressError::Damaged);
+        fits.and(bytes).map_err(|error| self.failed(error, offset, file))
+    }
+
+    /// Writes the image into `image`, which has its length.
+    pub(crate) fn decompress_into(&self, image: &mut [u8], offset: u64, file: &Path) -> Result<(), Error> {
+        let outcome = self.compression.decompress_into(self.payload, image);
+        outcome.map_err(|error| self.failed(error, offset, file))
+    }
+
     /// The image in memory of its own.
     pub(crate) fn to_image(&self, offset: u64, file: &Path) -> Result<Vec<u8>, Error> {
-        self.compression.decompress(self.payload, self.image_bytes).map_err(|error| match error {
+        let mut image = vec![0; self.image_bytes(file, offset)? as usize];
+        self.decompress_into(&mut image, offset, file)?;
+        Ok(image)
+    }
+
+    #[cold]
+    fn failed(&self, error: DecompressError, offset: u64, file: &Path) -> Error {
+        match error {
             DecompressError::Unsupported => {
                 Error::UnsupportedCompression { file: file.to_path_buf(), compression: self.compression }
             }
@@ -266,7 +286,7 @@ impl<'a> StoredBlock<'a> {
                 let expected = format!("{} bytes under {} compression", self.image_bytes, self.compression);
                 Corruption::new(file, offset, expected, "a payload that does not decompress to them").into()
             }
-        })
+        }
     }
 }
 

@@ -41,6 +41,7 @@ pub use meta::TableMeta;
 
 mod block;
 mod block_builder;
+mod cache;
 mod filter;
 mod format;
 pub use format::may_be_table;

@@ -2,10 +2,10 @@
 //! blocks come from the cache or the file. Called by reads, and by compactions for
 //! their inputs; never writes.
 
-use crate::block::Block;
-use crate::context::BlockKey;
+use crate::block::Layout;
+use crate::cache::{Block, Draft, Slots};
 use crate::filter::Filter;
-use crate::format::{self, FOOTER_BYTES, Footer, HEADER_BYTES, Header, Sections, StoredBlock};
+use crate::format::{FOOTER_BYTES, Footer, HEADER_BYTES, Header, Sections, StoredBlock};
 use crate::hash::fingerprint;
 use crate::index::Index;
 use crate::source::Source;
@@ -24,6 +24,8 @@ pub struct Table {
     pub(crate) sections: Sections,
     pub(crate) index: Index,
     pub(crate) filter: Option<Filter>,
+    /// Where in the cache its blocks are.
+    slots: lsm_sync::Arc<Slots>,
     tombstones: RangeTombstoneSet,
     tombstone_bytes: usize,
 }
@@ -114,7 +116,8 @@ impl Table {
             .iter()
             .map(|fragment| size_of_val(fragment) + 2 * fragment.span.start.len() + 8 * fragment.seqnos.len())
             .sum();
-        Ok(Self { source, number, meta, sections, index, filter, tombstones, tombstone_bytes })
+        let slots = Slots::new(source.context.blocks(), index.len());
+        Ok(Self { source, number, meta, sections, index, filter, slots, tombstones, tombstone_bytes })
     }
 
     /// The number given when it was opened.
@@ -141,11 +144,15 @@ impl Table {
         &self.tombstones
     }
 
-    /// Bytes of index, filter and range tombstones in memory.
+    /// Bytes of index, filter, slots and range tombstones in memory.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         let filter = self.filter.as_ref().map_or(0, Filter::memory_bytes);
-        size_of::<Self>() + filter + self.index.memory_bytes() + self.tombstone_bytes
+        size_of::<Self>()
+            + filter
+            + self.slots.memory_bytes()
+            + self.index.memory_bytes()
+            + self.tombstone_bytes
     }
 
     /// Whether a user key with this [`key_hash`](crate::key_hash) may be inside: always
@@ -154,6 +161,14 @@ impl Table {
     #[inline]
     pub fn may_contain(&self, hash: u64) -> bool {
         self.filter.as_ref().is_none_or(|filter| filter.may_contain(hash))
+    }
+
+    /// Has the line fetched that [`may_contain`](Self::may_contain) is about to look at.
+    #[inline]
+    pub fn prefetch(&self, hash: u64) {
+        if let Some(filter) = &self.filter {
+            filter.prefetch(hash);
+        }
     }
 
     /// The newest point entry of `user_key` visible at `snapshot`, tombstones
@@ -184,9 +199,10 @@ impl Table {
         let Some(newest) = snapshot.checked_sub(1) else { return Ok(None) };
         let Some(at) = self.index.find(user_key, newest) else { return Ok(None) };
         let block = self.block(at, true)?;
-        let Some(entry) = block.find(user_key, fingerprint(hash), snapshot) else { return Ok(None) };
-        let trailer = block.trailer(entry);
-        let value = block.row(entry).value();
+        let view = block.view();
+        let Some(entry) = view.find(user_key, fingerprint(hash), snapshot) else { return Ok(None) };
+        let trailer = view.trailer(entry);
+        let value = view.row(entry).value();
         Ok(Some(Found { seqno: trailer.seqno(), kind: trailer.kind(), value: block.into_slice(value) }))
     }
 
@@ -216,37 +232,29 @@ impl Table {
 
     #[inline]
     pub(crate) fn cached_block(&self, at: usize) -> Option<Block> {
-        self.source.context.cached(self.block_key(at))
-    }
-
-    const fn block_key(&self, at: usize) -> BlockKey {
-        BlockKey { table: self.source.id, block: at as u32 }
+        self.source.context.cached(&self.slots, at)
     }
 
     #[cold]
     pub(crate) fn read_block(&self, at: usize, fill_cache: bool) -> Result<Block, Error> {
         let (start, end) = self.extent(at)?;
-        let stored = self.source.read(start, end)?;
-        self.source.context.count_read(1, end - start);
-        let image = format::open_stored(stored, self.source.uid, start, &self.source.path)?;
-        self.admit(at, start, image, fill_cache)
+        let outcome = self.source.with_stored(start, end, |stored| {
+            self.source.context.count_read(1, end - start);
+            self.block_from(at, stored, fill_cache)
+        });
+        outcome?
     }
 
-    /// A data block from bytes that were read ahead.
+    /// A data block from bytes that were read.
     pub(crate) fn block_from(&self, at: usize, stored: &[u8], fill_cache: bool) -> Result<Block, Error> {
         let (start, _) = self.extent(at)?;
-        let image = StoredBlock::check(stored, self.source.uid, start, &self.source.path)?
-            .to_image(start, &self.source.path)?;
-        self.admit(at, start, image, fill_cache)
-    }
-
-    fn admit(&self, at: usize, start: u64, image: Vec<u8>, fill_cache: bool) -> Result<Block, Error> {
-        let block = Block::new(self.source.context.share(image))
-            .map_err(|got| self.source.damage(start, "a data block", got))?;
-        if fill_cache {
-            self.source.context.insert(self.block_key(at), block.clone());
-        }
-        Ok(block)
+        let (uid, path) = (self.source.uid, &self.source.path);
+        let stored = StoredBlock::check(stored, uid, start, path)?;
+        let mut draft = Draft::new(self.slots.cache(), stored.image_bytes(path, start)?, fill_cache);
+        stored.decompress_into(draft.image(), start, path)?;
+        let damage = |got| self.source.damage(start, "a data block", got);
+        let layout = Layout::check(draft.image()).map_err(damage)?;
+        Ok(draft.finish(layout, &self.slots, at))
     }
 
     /// Where a block lies.
@@ -255,6 +263,12 @@ impl Table {
             let expected = format!("block {at}");
             self.source.damage(self.sections.index_at, expected, format!("{} blocks", self.index.len()))
         })
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        self.slots.retire();
     }
 }
 

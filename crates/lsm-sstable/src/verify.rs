@@ -1,11 +1,10 @@
 //! [`Table::verify`]: reads a table from its file, past the cache, and checks every
 //! byte and every promise that one part of it makes about another.
 
-use crate::block::Block;
+use crate::block::{Layout, View};
 use crate::format::{FOOTER_BYTES, Footer, HEADER_BYTES, Header, open_stored};
 use crate::hash::{fingerprint, key_hash};
 use crate::{Error, Table, TableMeta};
-use bytes::Bytes;
 use lsm_types::{InternalKey, Slice, UpperBound};
 
 /// What a verification read.
@@ -73,8 +72,8 @@ impl Table {
         let source = &self.source;
         let (start, end) = self.extent(at)?;
         let image = open_stored(source.read(start, end)?, source.uid, start, &source.path)?;
-        let block =
-            Block::new(Bytes::from(image)).map_err(|got| source.damage(start, "a data block", got))?;
+        let layout = Layout::check(&image).map_err(|got| source.damage(start, "a data block", got))?;
+        let block = View::new(&image, &layout);
         for entry in 0..block.count() {
             let key = block.key(entry);
             let damage = |expected: &str| {
@@ -95,7 +94,7 @@ impl Table {
             if self.index.find(key.user_key, key.seqno()) != Some(at) {
                 return Err(damage("an index that leads to it"));
             }
-            tally.add(&block, entry, is_new_key);
+            tally.add(block, entry, is_new_key);
         }
         tally.meta.blocks += 1;
         tally.meta.data_bytes += end - start;
@@ -122,7 +121,7 @@ impl Table {
 }
 
 impl Tally {
-    fn add(&mut self, block: &Block, entry: usize, is_new_key: bool) {
+    fn add(&mut self, block: View<'_>, entry: usize, is_new_key: bool) {
         let key = block.key(entry);
         self.widen(key.user_key, key.seqno());
         self.meta.entries += 1;

@@ -1,10 +1,14 @@
 //! Loom build: newtypes over loom's locks with `parking_lot`'s signatures, so that
-//! the same protocol code compiles in both builds. Only reached under `--cfg lsm_loom`.
+//! the same protocol code compiles in both builds. Only reached under `--cfg lsm_loom`;
+//! [`explore`] runs the models.
 
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
+pub use explore::{model, model_at_most};
 pub use loom::sync::Arc;
+
+mod explore;
 
 /// Atomic integers, pointers and fences.
 pub mod atomic {
@@ -193,20 +197,50 @@ impl Condvar {
     }
 }
 
-/// Explores every interleaving of `body` within the bounds of the environment:
-/// `LOOM_MAX_PREEMPTIONS` (none set: two) and `LOOM_MAX_BRANCHES`.
-///
-/// A time limit would end the search silently as a pass, so none is honoured.
-pub fn model<F>(body: F)
-where
-    F: Fn() + Sync + Send + 'static,
-{
-    let mut builder = loom::model::Builder::new();
-    builder.max_duration = None;
-    if builder.preemption_bound.is_none() {
-        builder.preemption_bound = Some(2);
+/// A cell that is written once. Beside std's, which would let every thread see the value
+/// at once, stands a flag that loom watches: who may miss the value, sometimes does.
+#[derive(Debug)]
+pub struct OnceLock<T> {
+    /// Held by setters among themselves.
+    setting: loom::sync::Mutex<()>,
+    is_set: atomic::AtomicBool,
+    value: std::sync::OnceLock<T>,
+}
+
+impl<T> Default for OnceLock<T> {
+    fn default() -> Self {
+        Self::new()
     }
-    builder.check(body);
+}
+
+impl<T> OnceLock<T> {
+    /// An empty cell.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            setting: loom::sync::Mutex::new(()),
+            is_set: atomic::AtomicBool::new(false),
+            value: std::sync::OnceLock::new(),
+        }
+    }
+
+    /// The value, once it is set and that is visible here.
+    pub fn get(&self) -> Option<&T> {
+        // Pairs with the Release in `set`.
+        if self.is_set.load(atomic::Ordering::Acquire) { self.value.get() } else { None }
+    }
+
+    /// Sets the value.
+    ///
+    /// # Errors
+    /// `value` itself when there is one already.
+    pub fn set(&self, value: T) -> Result<(), T> {
+        let _one_setter = ignore_poison(self.setting.lock());
+        let outcome = self.value.set(value);
+        // Pairs with the Acquire in `get`.
+        self.is_set.store(true, atomic::Ordering::Release);
+        outcome
+    }
 }
 
 /// Whether the environment's `LSM_MUTANT` plants the mutation `name`: a bug put in

@@ -4,7 +4,7 @@
 pub use parking_lot::{
     Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, WaitTimeoutResult,
 };
-pub use std::sync::Arc;
+pub use std::sync::{Arc, OnceLock};
 
 /// Atomic integers, pointers and fences.
 pub mod atomic {
@@ -79,6 +79,14 @@ where
     for _ in 0..REAL_THREAD_RUNS {
         body();
     }
+}
+
+/// As [`model`]; the bound is for loom.
+pub fn model_at_most<F>(_preemptions: usize, body: F)
+where
+    F: Fn() + Sync + Send + 'static,
+{
+    model(body);
 }
 
 /// Whether the mutation `name` is planted: never in this build.

@@ -22,6 +22,7 @@ struct Moment {
     /// Log segments and how many bytes of each count.
     segments: Vec<(u64, u64)>,
     first_segment: u64,
+    log_first_base: u64,
     log_end: u64,
     next_seqno: u64,
     next_keyspace: KeyspaceId,
@@ -78,6 +79,7 @@ impl Engine {
             Moment {
                 views,
                 first_segment: segments.first().map_or(0, |(number, _)| *number),
+                log_first_base: state.log.segments().first().map_or(0, |segment| segment.base.0),
                 segments,
                 log_end: state.log.end().0,
                 next_seqno: state.next_seqno,
@@ -105,6 +107,7 @@ impl Moment {
             next_seqno: self.next_seqno,
             next_keyspace: self.next_keyspace,
             first_segment: self.first_segment,
+            log_first_base: self.log_first_base,
             log_durable_through: self.log_end,
         }
     }
@@ -112,14 +115,11 @@ impl Moment {
 
 /// Makes sure that `target` is an empty directory.
 fn prepare(fs: &dyn Fs, target: &Path) -> Result<()> {
-    if fs.exists(target)? {
-        if !fs.read_dir(target)?.is_empty() {
-            return Err(Error::invalid(format!(
-                "{} is not empty: choose a directory that does not exist",
-                target.display()
-            )));
-        }
-        return Ok(());
+    if fs.exists(target)? && !fs.read_dir(target)?.is_empty() {
+        return Err(Error::invalid(format!(
+            "{} is not empty: choose a directory that does not exist",
+            target.display()
+        )));
     }
     Ok(fs.create_dir_durably(target)?)
 }

@@ -2,6 +2,8 @@
 //! bound, the snapshots, the keyspaces and the background work on them.
 
 use crate::background::schedule::{Scheduler, Work};
+use crate::background::wait::{Ended, Troubles};
+use crate::calls::{Call, Calls};
 use crate::core::Core;
 use crate::open::RecoveryReport;
 use crate::read::{Owner, View};
@@ -10,7 +12,7 @@ use crate::write::commit::CommitState;
 use crate::{Error, Result};
 use lsm_log::{GroupSync, SegmentPreparer};
 use lsm_sync::atomic::{AtomicU64, Ordering};
-use lsm_sync::{Condvar, Mutex, RwLock};
+use lsm_sync::{Mutex, RwLock};
 use lsm_types::SeqNo;
 use lsm_types::batch::KeyspaceId;
 use lsm_version::{Edit, Readable, SeqnoClock, SnapshotRegistry};
@@ -39,43 +41,14 @@ pub(crate) struct Engine {
     pub(crate) keyspaces: RwLock<Keyspaces>,
     pub(crate) scheduler: Scheduler<Work>,
     pub(crate) recovery: RecoveryReport,
-    trouble: Trouble,
+    /// Failures of background work that are being retried.
+    troubles: Troubles<Error>,
     /// Long calls of applications that write files.
     calls: Calls,
     /// Held over the whole of closing, so that a second closer waits for the first.
     closing: Mutex<()>,
     /// Flushes and compactions that ended. Relaxed: compared for change only.
     table_changes: AtomicU64,
-}
-
-/// Failures of background work that are being retried.
-#[derive(Debug, Default)]
-struct Trouble {
-    /// How many there were. Stored with Release after `last`, so that who sees the
-    /// count grow finds the failure.
-    count: AtomicU64,
-    /// The last one, until a retry succeeds. Guards itself.
-    last: Mutex<Option<Error>>,
-}
-
-/// Calls in the threads of applications that closing has to wait for.
-#[derive(Debug, Default)]
-struct Calls {
-    /// How many are under way. Guards itself; entering looks at whether the store is
-    /// open under it.
-    count: Mutex<usize>,
-    /// Signalled when one ends.
-    ended: Condvar,
-}
-
-/// One such call, until dropped.
-pub(crate) struct Call<'a>(&'a Calls);
-
-impl Drop for Call<'_> {
-    fn drop(&mut self) {
-        *self.0.count.lock() -= 1;
-        self.0.ended.notify_all();
-    }
 }
 
 /// The keyspaces that exist, and those that were dropped and are still read.
@@ -93,6 +66,7 @@ impl Engine {
         recovery: RecoveryReport,
     ) -> Self {
         let scheduler = Scheduler::new(store.options.advanced.execution);
+        scheduler.keep_time(Arc::clone(&store.env.clock));
         let by_name = cores.into_iter().map(|core| (core.name.clone(), core)).collect();
         Self {
             clock: SeqnoClock::starting_at(commit.next_seqno),
@@ -104,7 +78,7 @@ impl Engine {
             keyspaces: RwLock::new(Keyspaces { by_name, dropped: Vec::new() }),
             scheduler,
             recovery,
-            trouble: Trouble::default(),
+            troubles: Troubles::new(),
             calls: Calls::default(),
             closing: Mutex::new(()),
             table_changes: AtomicU64::new(0),
@@ -211,58 +185,40 @@ impl Engine {
 
     /// Remembers a failure that is being retried, and wakes those who wait for the work.
     pub(crate) fn note_trouble(&self, error: &Error) {
-        *self.trouble.last.lock() = Some(error.clone());
-        self.trouble.count.fetch_add(1, Ordering::Release);
-        self.scheduler.wake_waiters();
+        self.troubles.note(error.clone(), &self.scheduler);
     }
 
     /// Forgets it, since the retry succeeded.
     pub(crate) fn clear_trouble(&self) {
-        *self.trouble.last.lock() = None;
+        self.troubles.clear();
     }
 
     /// The failure that is being retried.
     pub(crate) fn trouble(&self) -> Option<Error> {
-        self.trouble.last.lock().clone()
+        self.troubles.last()
     }
 
     /// Waits until `condition` holds, or background work fails, or the store can no
     /// longer be written; answers accordingly.
     pub(crate) fn wait_for_work(&self, condition: impl Fn() -> bool) -> Result<()> {
-        loop {
-            let before = self.troubles();
-            let ended = || condition() || self.troubles() != before || self.store.check_usable().is_err();
-            let has_ended = self.scheduler.wait_until(ended, |work| self.run(work));
-            self.store.check_usable()?;
-            if condition() {
-                return Ok(());
-            }
-            if let Some(error) = self.trouble().filter(|_| self.troubles() != before) {
-                return Err(error);
-            }
-            if !has_ended {
-                return Err(Error::invalid("the wait is for background work, and none is left to do"));
-            }
-            // The trouble came and went.
-        }
-    }
-
-    /// How many failures there were.
-    fn troubles(&self) -> u64 {
-        // Pairs with the Release in `note_trouble`.
-        self.trouble.count.load(Ordering::Acquire)
+        let check_usable = || self.store.check_usable();
+        let waited = self.troubles.wait(&self.scheduler, condition, check_usable, |work| self.run(work));
+        waited.map_err(|ended| match ended {
+            Ended::Failed(error) => error,
+            Ended::NothingLeft => Error::invalid("the wait is for background work, and none is left to do"),
+        })
     }
 
     /// Blocks until nothing is left to do in the background.
     pub(crate) fn wait_idle(&self) -> Result<()> {
         self.store.check_usable()?;
         loop {
-            let before = self.troubles();
-            let has_failed = || self.troubles() != before || self.store.check_usable().is_err();
+            let before = self.troubles.count();
+            let has_failed = || self.troubles.count() != before || self.store.check_usable().is_err();
             self.scheduler.wait_idle_unless(has_failed, |work| self.run(work));
             self.store.check_usable()?;
             match self.trouble() {
-                _ if self.troubles() == before => return Ok(()),
+                _ if self.troubles.count() == before => return Ok(()),
                 Some(error) => return Err(error),
                 // The trouble came and went.
                 None => {}
@@ -272,10 +228,7 @@ impl Engine {
 
     /// Begins a call that closing must wait for.
     pub(crate) fn begin_call(&self) -> Result<Call<'_>> {
-        let mut count = self.calls.count.lock();
-        self.store.check_usable()?;
-        *count += 1;
-        Ok(Call(&self.calls))
+        self.calls.begin(|| self.store.check_usable())
     }
 
     /// What a plain read of `core` looks at: the published bound first, the newest
@@ -286,13 +239,31 @@ impl Engine {
         &self,
         core: &Core,
     ) -> Result<(lsm_sync::Arc<lsm_version::SuperVersion>, SeqNo)> {
+        self.exact_view(core, || core.history.latest())
+    }
+
+    /// As [`latest_view`](Self::latest_view), for a read that ends before its call does.
+    #[inline]
+    pub(crate) fn pinned_view<'a>(
+        &self,
+        core: &'a Core,
+    ) -> Result<(lsm_version::Pin<'a, lsm_version::SuperVersion>, SeqNo)> {
+        self.exact_view(core, || core.history.pin())
+    }
+
+    #[inline]
+    fn exact_view<V: std::ops::Deref<Target = lsm_version::SuperVersion>>(
+        &self,
+        core: &Core,
+        newest: impl Fn() -> V,
+    ) -> Result<(V, SeqNo)> {
         self.store.check_open()?;
         loop {
             if core.is_dropped() {
                 return Err(Error::invalid(format!("the keyspace {:?} was dropped", core.name)));
             }
             let snapshot = self.clock.published();
-            let version = core.history.latest();
+            let version = newest();
             if version.is_exact_for(snapshot) {
                 return Ok((version, snapshot));
             }
@@ -316,22 +287,17 @@ impl Engine {
     /// the manifest get their final marks, the directory is unlocked.
     pub(crate) fn close(&self) -> Result<()> {
         let _only_one_closes = self.closing.lock();
-        let is_first = {
-            // Under the lock, so that no call begins behind the back of the wait below.
-            let _no_call_begins = self.calls.count.lock();
-            self.store.close()
-        };
-        if !is_first {
+        if !self.store.close() {
             return Ok(());
         }
         self.scheduler.wake_waiters();
         self.scheduler.close();
-        let mut calls = self.calls.count.lock();
-        while *calls > 0 {
-            self.calls.ended.wait(&mut calls);
-        }
-        drop(calls);
-        let marked = if self.store.failure().is_none() { self.write_final_marks() } else { Ok(()) };
+        self.calls.wait();
+        // Who closes a database that could not keep what it was given has to hear of it.
+        let marked = match self.store.failure() {
+            None => self.write_final_marks(),
+            Some(cause) => Err(Error::ReadOnly { cause }),
+        };
         self.store.sweep();
         self.store.unlock();
         marked
@@ -349,7 +315,7 @@ impl Engine {
         drop(state);
         self.store.with_manifest(|manifest| {
             if end.0 > manifest.state().log_durable_through || !manifest.is_closed() {
-                let durable = Edit::Log { first_segment: 0, durable_through: end.0 };
+                let durable = Edit::Log { first_segment: 0, first_base: 0, durable_through: end.0 };
                 manifest.commit(self.store.env.fs.as_ref(), &[durable], || self.store.env.new_uid())?;
             }
             manifest.close()

@@ -110,7 +110,7 @@ impl Keyspace {
     /// # Errors
     /// `Corruption` or `Io` when a block cannot be read, `Closed`.
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Slice>> {
-        let (version, snapshot) = self.engine().latest_view(&self.core)?;
+        let (version, snapshot) = self.engine().pinned_view(&self.core)?;
         let clock = &self.engine().store.env.clock;
         point::get(&version, key.as_ref(), snapshot, || clock.unix_ms())
     }
@@ -128,7 +128,7 @@ impl Keyspace {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn multi_get<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Result<Vec<Option<Slice>>> {
-        let (version, snapshot) = self.engine().latest_view(&self.core)?;
+        let (version, snapshot) = self.engine().pinned_view(&self.core)?;
         let clock = &self.engine().store.env.clock;
         keys.into_iter().map(|key| point::get(&version, key.as_ref(), snapshot, || clock.unix_ms())).collect()
     }

@@ -42,9 +42,11 @@ pub use error::{Error, Result};
 mod env;
 pub use env::{Clock, SystemClock};
 mod core;
+mod latch;
 mod open;
 mod store;
 pub use open::RecoveryReport;
+mod calls;
 mod database;
 mod engine;
 mod replay;
@@ -75,3 +77,6 @@ pub use lsm_types::{KeyRange, SeqNo, Slice};
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct ReadmeDoctests;
+
+#[cfg(test)]
+mod tests;

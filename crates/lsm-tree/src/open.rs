@@ -83,12 +83,14 @@ fn find(path: &Path, options: Options, kind: StoreKind) -> Result<Found> {
         if !options.create_if_missing {
             return Err(Error::invalid(format!("{} does not exist", path.display())));
         }
-        fs.create_dir_durably(path)?;
+        fs.create_dir_all(path)?;
     }
     let entries = fs.read_dir(path)?;
     let has_manifest = entries.iter().any(|entry| entry.name == MANIFEST_NAME);
     if !has_manifest {
         check_may_create(path, &entries, options.create_if_missing)?;
+        // Who made the directory may have been killed before its name was durable.
+        fs.create_dir_durably(path)?;
     }
     let Some(lock) = fs.try_lock(&path.join(LOCK_NAME))? else {
         return Err(Error::Locked { path: path.to_path_buf() });
@@ -96,7 +98,10 @@ fn find(path: &Path, options: Options, kind: StoreKind) -> Result<Found> {
     // Read again under the lock: another process may have been at work until now.
     let entries = fs.read_dir(path)?;
     let manifest = match Manifest::open(fs.as_ref(), path)? {
-        Some(manifest) => manifest,
+        Some(manifest) => {
+            manifest.make_durable(fs.as_ref())?;
+            manifest
+        }
         None => {
             let mut manifest = Manifest::new(path);
             let created = Edit::Created { kind, uid: env.new_uid() };
@@ -295,15 +300,8 @@ pub(crate) fn open_database(path: &Path, options: Options) -> Result<Arc<Engine>
             (id, Active { memtable, core: Arc::clone(core) })
         })
         .collect();
-    let commit = CommitState {
-        log,
-        next_seqno,
-        active,
-        full_segments,
-        unsummed_bytes: 0,
-        preparing_after: 0,
-        scratch: Vec::new(),
-    };
+    let commit =
+        CommitState { log, next_seqno, active, full_segments, unsummed_bytes: 0, scratch: Vec::new() };
     Ok(Arc::new(Engine::new(found.store, commit, cores.into_values().collect(), report)))
 }
 

@@ -11,8 +11,8 @@ use lsm_log::{
     Cut, LogOptions, LogPosition, LogWriter, RecoverOptions, Recovered, RecoveryMode, SegmentId, SegmentIds,
 };
 use lsm_sync::atomic::{AtomicU64, Ordering};
-use lsm_types::SeqNo;
 use lsm_types::batch::{BatchReader, KeyspaceId};
+use lsm_types::{MAX_SEQNO, SeqNo};
 use lsm_version::{MANIFEST_NAME, ManifestState};
 use lsm_vfs::Corruption;
 use std::collections::{BTreeMap, VecDeque};
@@ -64,6 +64,8 @@ pub(crate) struct Replay<'a> {
     state: &'a ManifestState,
     store: &'a Store,
     pub(crate) next_seqno: SeqNo,
+    /// The number after the last record: the next one's are not below.
+    log_seqno: SeqNo,
     batches: u64,
 }
 
@@ -73,7 +75,7 @@ impl<'a> Replay<'a> {
         state: &'a ManifestState,
         store: &'a Store,
     ) -> Self {
-        Self { cores, state, store, next_seqno: state.next_seqno, batches: 0 }
+        Self { cores, state, store, next_seqno: state.next_seqno, log_seqno: 0, batches: 0 }
     }
 
     pub(crate) fn run(&mut self, segments: &[u64]) -> Result<Recovered> {
@@ -81,22 +83,23 @@ impl<'a> Replay<'a> {
             mode: self.store.options.recovery_mode,
             durable_through: LogPosition(self.state.log_durable_through),
             oldest_needed: self.state.first_segment,
+            needed_from: LogPosition(self.state.log_first_base),
         };
         let (fs, directory) = (self.store.env.fs.as_ref(), &self.store.directory);
         let recovered =
             lsm_log::recover(fs, directory, segments, options, &mut |end, record| self.apply(end, record))?;
-        self.check_begin(&recovered)?;
+        self.check_begin(&recovered, segments)?;
         Ok(recovered)
     }
 
-    /// The log must begin where the manifest says, or at its very beginning.
-    fn check_begin(&self, recovered: &Recovered) -> Result<()> {
-        let first = self.state.first_segment;
+    /// The log must begin where the manifest says. Its first segment may have no header:
+    /// all before it is in tables, and of what it held nothing was durable.
+    fn check_begin(&self, recovered: &Recovered, segments: &[u64]) -> Result<()> {
+        let (first, base) = (self.state.first_segment, LogPosition(self.state.log_first_base));
         let is_whole = match recovered.segments.first() {
             _ if self.store.options.recovery_mode == RecoveryMode::Salvage => true,
-            Some(oldest) if first == 0 => oldest.base == LogPosition::ZERO,
-            Some(oldest) => oldest.number == first,
-            None => first == 0,
+            Some(oldest) => oldest.number == first || oldest.base == base,
+            None => first == 0 || segments.contains(&first),
         };
         if is_whole {
             return Ok(());
@@ -112,6 +115,14 @@ impl<'a> Replay<'a> {
             Corruption::new(&self.store.directory, 0, expected, why).into()
         };
         let batch = BatchReader::new(record).map_err(|error| damaged(error.to_string()))?;
+        let base = batch.base_seqno();
+        let through = base.saturating_add(u64::from(batch.count()));
+        // Two entries of one key and number would have no order. Salvage takes them.
+        let goes_back = base < self.log_seqno && self.store.options.recovery_mode != RecoveryMode::Salvage;
+        if goes_back || through > MAX_SEQNO {
+            return Err(damaged(format!("one numbered from {base} on after number {}", self.log_seqno)));
+        }
+        self.log_seqno = through;
         let mut touched: Vec<&Arc<Core>> = Vec::new();
         for entry in batch.iter() {
             let (seqno, entry) = entry.map_err(|error| damaged(error.to_string()))?;
@@ -131,7 +142,6 @@ impl<'a> Replay<'a> {
             }
         }
         self.batches += 1;
-        let through = batch.base_seqno().saturating_add(u64::from(batch.count()));
         self.next_seqno = self.next_seqno.max(through);
         self.rotate_full(&touched, end, through)
     }

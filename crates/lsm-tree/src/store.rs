@@ -3,6 +3,7 @@
 //! makes everything read-only.
 
 use crate::env::Env;
+use crate::latch::Latch;
 use crate::options::Options;
 use crate::{Error, Result};
 use lsm_compaction::TableSink;
@@ -12,7 +13,7 @@ use lsm_sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use lsm_version::{Edit, FileNumber, Graveyard, Manifest, TableHandle, table_file_name};
 use lsm_vfs::LockGuard;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// One open directory.
 #[derive(Debug)]
@@ -31,8 +32,7 @@ pub(crate) struct Store {
     /// Held over the removal of log segments and by a checkpoint that copies them.
     pub(crate) log_removal: Mutex<()>,
     /// The first failure that cannot be recovered from without reopening.
-    failure: OnceLock<Arc<Error>>,
-    is_failed: AtomicBool,
+    failure: Latch<Error>,
     is_closed: AtomicBool,
     /// The directory's lock, until the store is closed.
     lock: Mutex<Option<Box<dyn LockGuard>>>,
@@ -57,8 +57,7 @@ impl Store {
             manifest: Mutex::new(manifest),
             next_file: AtomicU64::new(next_file),
             log_removal: Mutex::new(()),
-            failure: OnceLock::new(),
-            is_failed: AtomicBool::new(false),
+            failure: Latch::new(),
             is_closed: AtomicBool::new(false),
             lock: Mutex::new(Some(lock)),
         }
@@ -111,24 +110,21 @@ impl Store {
         if matches!(error, Error::Closed) {
             return error;
         }
-        let _first_wins = self.failure.set(Arc::new(error.clone()));
-        // Pairs with the Acquire in `check_usable`: who sees the flag finds the cause.
-        self.is_failed.store(true, Ordering::Release);
+        self.failure.set(error.clone());
         tracing::error!(%error, "the database is read-only from now on");
         error
     }
 
     /// The latched failure.
     pub(crate) fn failure(&self) -> Option<Arc<Error>> {
-        self.failure.get().map(Arc::clone)
+        self.failure.cause()
     }
 
     /// Refuses a write when the store is closed or read-only.
     #[inline]
     pub(crate) fn check_usable(&self) -> Result<()> {
         self.check_open()?;
-        // Pairs with the Release in `fail`.
-        if self.is_failed.load(Ordering::Acquire)
+        if self.failure.is_set()
             && let Some(cause) = self.failure()
         {
             return Err(Error::ReadOnly { cause });

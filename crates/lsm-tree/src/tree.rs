@@ -9,10 +9,10 @@ use crate::options::TreeOptions;
 use crate::read::{Owner, View, point, scan};
 use crate::store::Store;
 use crate::view::{self, Step};
+use crate::write::shared::SharedActive;
 use crate::{Error, Range, Result};
 use lsm_compaction::Strategy;
 use lsm_memtable::Memtable;
-use lsm_sync::RwLock;
 use lsm_sync::atomic::{AtomicU64, Ordering};
 use lsm_types::{InternalKey, KeyRange, KeySpan, MAX_SEQNO, RangeTombstone, SeqNo, Slice, ValueKind};
 use lsm_version::{Change, Edit, Needed, SuperVersion, Version};
@@ -51,20 +51,9 @@ pub struct Tree {
 struct Inner {
     store: Store,
     core: Core,
-    /// Writers hold it shared while they insert, a rotation holds it alone while it
-    /// swaps the memtable: no entry lands in a sealed one. Nothing blocks under it.
-    writing: RwLock<Writing>,
-    /// The greatest number inserted, plus one; 0 for none.
-    next_seqno: AtomicU64,
+    active: SharedActive<Arc<Memtable>>,
     /// The greatest number in a table, plus one; 0 for none.
     persisted: AtomicU64,
-}
-
-#[derive(Debug)]
-struct Writing {
-    active: Arc<Memtable>,
-    /// The greatest number that was sealed; what is inserted must not be below.
-    floor: SeqNo,
 }
 
 impl Owner for Inner {
@@ -90,14 +79,8 @@ impl Tree {
         let (store, core) = crate::open::open_tree(path, options)?;
         let view = core.history.latest();
         let persisted = view.tables.flushed_through();
-        let writing = Writing { active: Arc::clone(&view.active), floor: persisted.saturating_sub(1) };
-        let inner = Inner {
-            store,
-            core,
-            writing: RwLock::new(writing),
-            next_seqno: AtomicU64::new(persisted),
-            persisted: AtomicU64::new(persisted),
-        };
+        let active = SharedActive::new(Arc::clone(&view.active), persisted);
+        let inner = Inner { store, core, active, persisted: AtomicU64::new(persisted) };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -106,18 +89,11 @@ impl Tree {
         if seqno > MAX_SEQNO {
             return Err(Error::invalid(format!("the sequence number {seqno} is above 2^56 - 1")));
         }
-        let writing = self.inner.writing.read();
-        if seqno < writing.floor {
-            let floor = writing.floor;
-            return Err(Error::invalid(format!(
+        self.inner.active.insert(seqno, |active| insert(active)).map_err(|floor| {
+            Error::invalid(format!(
                 "the sequence number {seqno} is below {floor}, the greatest one sealed by a rotation"
-            )));
-        }
-        insert(&writing.active);
-        // One operation where a loop of exchanges would retry. Release publishes the
-        // insert to whoever reads the number in `highest_seqno`.
-        self.inner.next_seqno.fetch_max(seqno + 1, Ordering::AcqRel);
-        Ok(())
+            ))
+        })
     }
 
     fn insert_entry(&self, key: &[u8], value: &[u8], seqno: SeqNo, kind: ValueKind) -> Result<()> {
@@ -268,15 +244,13 @@ impl Tree {
 
     /// Seals the active memtable, unless it is empty. Says whether it did.
     pub fn rotate(&self) -> bool {
-        let mut writing = self.inner.writing.write();
-        let Some(highest) = writing.active.highest_seqno() else { return false };
-        let fresh = new_memtable();
-        writing.active = Arc::clone(&fresh);
-        writing.floor = writing.floor.max(highest);
-        let step = Step::Rotate { fresh, sealed_at: highest + 1, log_end: 0 };
-        let installed = view::install(&self.inner.store, &self.inner.core, step, highest + 1, Vec::new, None);
-        debug_assert!(installed.is_ok(), "a rotation writes nothing that could fail");
-        true
+        let install = |fresh, highest| {
+            let step = Step::Rotate { fresh, sealed_at: highest + 1, log_end: 0 };
+            let (store, core) = (&self.inner.store, &self.inner.core);
+            let installed = view::install(store, core, step, highest + 1, Vec::new, None);
+            debug_assert!(installed.is_ok(), "a rotation writes nothing that could fail");
+        };
+        self.inner.active.seal(|active| active.highest_seqno(), new_memtable, install)
     }
 
     /// Seals the active memtable and writes all sealed ones into tables. What no
@@ -345,8 +319,7 @@ impl Tree {
     /// The greatest number inserted, flushed or not.
     #[must_use]
     pub fn highest_seqno(&self) -> Option<SeqNo> {
-        // Pairs with the AcqRel in `with_active`.
-        self.inner.next_seqno.load(Ordering::Acquire).checked_sub(1)
+        self.inner.active.highest_seqno()
     }
 
     /// The greatest number in a table: what survives the process.

@@ -19,6 +19,8 @@
 //!
 //! Architecture invariant: no lock, no I/O, no dependency on another layer.
 
+mod owner;
+pub use owner::{Owner, OwnerFunctions};
 mod slice;
 pub use slice::Slice;
 mod seqno;

@@ -100,6 +100,8 @@ pub enum Edit {
     Log {
         /// The oldest segment that is still needed.
         first_segment: u64,
+        /// The position of its first record. All before it is in tables, durable or not.
+        first_base: u64,
         /// The position up to which the log was durable.
         durable_through: u64,
     },
@@ -171,8 +173,9 @@ impl Edit {
                 put_varint64(&mut body, *next_seqno);
                 put_varint32(&mut body, *next_keyspace);
             }
-            Self::Log { first_segment, durable_through } => {
+            Self::Log { first_segment, first_base, durable_through } => {
                 put_varint64(&mut body, *first_segment);
+                put_varint64(&mut body, *first_base);
                 put_varint64(&mut body, *durable_through);
             }
         }
@@ -270,5 +273,6 @@ fn decode_counters(body: &mut &[u8]) -> Option<Edit> {
 
 fn decode_log(body: &mut &[u8]) -> Option<Edit> {
     let first_segment = take_varint64(body)?;
-    Some(Edit::Log { first_segment, durable_through: take_varint64(body)? })
+    let first_base = take_varint64(body)?;
+    Some(Edit::Log { first_segment, first_base, durable_through: take_varint64(body)? })
 }

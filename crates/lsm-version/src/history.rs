@@ -3,6 +3,8 @@
 //! Written by `view::install` of the facade, read by every read. The protocol is
 //! explored by `tests/loom_history.rs`.
 
+use crate::Pin;
+use crate::pin::{self, Pins};
 use lsm_sync::atomic::{AtomicU64, Ordering};
 use lsm_sync::{Arc, RwLock};
 use lsm_types::SeqNo;
@@ -28,9 +30,8 @@ pub struct VersionHistory<V> {
     versions: RwLock<Versions<V>>,
     /// The newest version's seqno, for those who only ask how far the tree is.
     latest_seqno: AtomicU64,
-    /// Grows by one with each change, after it: lets a reader keep an `Arc` and see
-    /// for the price of a load that it is still the newest.
-    generation: AtomicU64,
+    /// What readers keep. Empty but for the newest version, and those of reads under way.
+    pins: Pins<V>,
 }
 
 #[derive(Debug)]
@@ -78,8 +79,25 @@ impl<V: Readable> VersionHistory<V> {
         Self {
             versions: RwLock::new(Versions { newest: Arc::new(first), older: VecDeque::new() }),
             latest_seqno: AtomicU64::new(seqno),
-            generation: AtomicU64::new(0),
+            pins: Pins::new(),
         }
+    }
+
+    /// The newest version for one read on this thread, as [`latest`](Self::latest) but
+    /// without a lock or a count that other readers share. The same order holds: the
+    /// snapshot bound is taken before.
+    #[must_use]
+    #[inline]
+    pub fn pin(&self) -> Pin<'_, V> {
+        self.pin_as(pin::own_number())
+    }
+
+    /// As [`pin`](Self::pin) for a reader that numbers itself. Readers of one number may
+    /// read at once, and only are slower then.
+    #[must_use]
+    #[inline]
+    pub fn pin_as(&self, reader: usize) -> Pin<'_, V> {
+        self.pins.pin(reader, || self.latest())
     }
 
     /// The newest version.
@@ -104,15 +122,6 @@ impl<V: Readable> VersionHistory<V> {
     pub fn latest_seqno(&self) -> SeqNo {
         // Pairs with the Release in `upgrade`.
         self.latest_seqno.load(Ordering::Acquire)
-    }
-
-    /// The number of changes so far.
-    #[must_use]
-    #[inline]
-    pub fn generation(&self) -> u64 {
-        // Pairs with the Release in `upgrade`: who sees a generation finds at least
-        // its version.
-        self.generation.load(Ordering::Acquire)
     }
 
     /// How many versions are kept.
@@ -143,11 +152,11 @@ impl<V: Readable> VersionHistory<V> {
         // Relaxed would do for the value; Release pairs with the Acquire in
         // `latest_seqno`, so that a reader of it finds the version as well.
         self.latest_seqno.fetch_max(installed.seqno(), Ordering::AcqRel);
-        // Pairs with the Acquire in `generation`.
-        self.generation.fetch_add(1, Ordering::AcqRel);
         drop(versions);
-        // Outside the lock: this may be the last holder of whole memtables.
+        // Outside the lock: these may be the last holders of whole memtables.
         drop(dropped);
+        // Behind the change, and before the caller publishes what only it shows.
+        self.pins.sweep();
         installed
     }
 

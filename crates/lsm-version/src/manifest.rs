@@ -71,6 +71,26 @@ impl Manifest {
         Ok(Some(Self { is_closed: read.closed_cleanly, ..Self::with_state(directory, state) }))
     }
 
+    /// Makes durable what [`open`](Self::open) has read. A process that was killed may
+    /// have written a change and not synced it, or its sync may have failed; whoever acts
+    /// upon the change, by removing a file that it lets go, must not lose it to a power
+    /// cut afterwards. Written over itself, since a sync alone does not write again what
+    /// an earlier one has lost.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn make_durable(&self, fs: &dyn Fs) -> Result<(), Error> {
+        if !self.is_closed {
+            let file = fs.open_write(&self.directory.join(MANIFEST_NAME))?;
+            let mut contents = vec![0; file.len()? as usize];
+            file.read_exact_at(&mut contents, 0)?;
+            file.write_all_at(&contents, 0)?;
+            file.sync_data()?;
+            fs.sync_dir(&self.directory)?;
+        }
+        Ok(())
+    }
+
     /// Whether the file on disk ends with a mark that vouches for all of it.
     #[must_use]
     pub const fn is_closed(&self) -> bool {
@@ -226,5 +246,5 @@ pub(crate) fn decode_record(record: &[u8], path: &Path, position: LogPosition) -
 
 /// Where in the file a position lies: the manifest is one segment, which begins at 0.
 const fn offset_of(position: LogPosition) -> u64 {
-    lsm_log::SEGMENT_HEADER_BYTES + position.0
+    lsm_log::SEGMENT_HEADER_BYTES.saturating_add(position.0)
 }

@@ -92,7 +92,7 @@ impl Drop for LiveSnapshot {
         let mut live = self.registry.live.lock();
         if let Some(count) = live.get_mut(&self.seqno) {
             *count -= 1;
-            if *count == 0 {
+            if *count == 0 && !lsm_sync::mutant("version.closed_snapshot_stays") {
                 live.remove(&self.seqno);
             }
         }

@@ -39,6 +39,8 @@ pub struct ManifestState {
     pub next_keyspace: KeyspaceId,
     /// The oldest log segment that is still needed.
     pub first_segment: u64,
+    /// The log position of its first record; what lies before is in tables.
+    pub log_first_base: u64,
     /// The log position that was durable when last told.
     pub log_durable_through: u64,
 }
@@ -93,7 +95,9 @@ impl ManifestState {
                     dropped.insert(*id);
                 }
                 Edit::TableAdded { keyspace, number, placement, .. } => {
-                    let known = self.keyspaces.get(keyspace).is_some_and(|k| k.tables.contains_key(number));
+                    // A file belongs to one keyspace. One with a new number is known to none.
+                    let known = *number < self.next_file
+                        && self.keyspaces.values().any(|k| k.tables.contains_key(number));
                     if !exists(*keyspace) || known || !tables_added.insert(*number) {
                         return Err(format!("table {number} cannot join keyspace {keyspace}"));
                     }
@@ -172,8 +176,9 @@ impl ManifestState {
                 self.next_seqno = self.next_seqno.max(*next_seqno);
                 self.next_keyspace = self.next_keyspace.max(*next_keyspace);
             }
-            Edit::Log { first_segment, durable_through } => {
+            Edit::Log { first_segment, first_base, durable_through } => {
                 self.first_segment = self.first_segment.max(*first_segment);
+                self.log_first_base = self.log_first_base.max(*first_base);
                 self.log_durable_through = self.log_durable_through.max(*durable_through);
             }
         }
@@ -203,8 +208,11 @@ impl ManifestState {
             next_seqno: self.next_seqno,
             next_keyspace: self.next_keyspace,
         });
-        edits
-            .push(Edit::Log { first_segment: self.first_segment, durable_through: self.log_durable_through });
+        edits.push(Edit::Log {
+            first_segment: self.first_segment,
+            first_base: self.log_first_base,
+            durable_through: self.log_durable_through,
+        });
         edits
     }
 }

@@ -35,7 +35,7 @@ fn written() -> Vec<u8> {
             Edit::FlushedThrough { keyspace: 0, seqno: 13 },
             Edit::ExactFrom { keyspace: 0, seqno: 13 },
             Edit::Counters { next_file: 6, next_seqno: 13, next_keyspace: 1 },
-            Edit::Log { first_segment: 1, durable_through: 640 },
+            Edit::Log { first_segment: 1, first_base: 64, durable_through: 640 },
         ],
         vec![Edit::TableMoved { keyspace: 0, number: 5, placement: Placement { level: 6, run: 0 } }],
         vec![Edit::TableRemoved { keyspace: 0, number: 5 }],

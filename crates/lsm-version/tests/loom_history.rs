@@ -117,6 +117,14 @@ impl Store {
     }
 }
 
+/// Runs `body` in a thread. What writes is the first thread of a model: loom compares an
+/// access with the last one to the same atomic only, and a writer's own would hide those of
+/// readers that came first.
+fn beside(store: &Arc<Store>, body: fn(&Store)) -> thread::JoinHandle<()> {
+    let store = Arc::clone(store);
+    thread::spawn(move || body(&store))
+}
+
 /// The bounds whose newest entry a job must keep, ascending.
 fn visible_bounds(needed: &Needed) -> impl Iterator<Item = SeqNo> + '_ {
     needed.snapshots.iter().copied().chain([needed.published])
@@ -126,18 +134,17 @@ fn visible_bounds(needed: &Needed) -> impl Iterator<Item = SeqNo> + '_ {
 fn a_lock_free_reader_sees_what_is_published() {
     lsm_sync::model(|| {
         let store = Arc::new(Store::new(0));
-        let writer = Arc::clone(&store);
-        let thread = thread::spawn(move || {
-            writer.write(0);
-            writer.write(1);
-        });
         // No lock on this path, whose own order could hide a weakened one.
-        let snapshot = store.clock.published();
-        for seqno in 0..snapshot {
-            let slot = store.memtable[seqno as usize].load(Ordering::Relaxed);
-            assert_eq!(slot, 1, "entry {seqno} is published and not there");
-        }
-        thread.join().unwrap();
+        let reader = beside(&store, |store| {
+            let snapshot = store.clock.published();
+            for seqno in 0..snapshot {
+                let slot = store.memtable[seqno as usize].load(Ordering::Relaxed);
+                assert_eq!(slot, 1, "entry {seqno} is published and not there");
+            }
+        });
+        store.write(0);
+        store.write(1);
+        reader.join().unwrap();
     });
 }
 
@@ -153,11 +160,15 @@ fn two_batches_are_never_published_over_a_hole() {
                 thread::yield_now();
             }
         });
+        let reader = beside(&store, |store| {
+            let snapshot = store.clock.published();
+            let holes = (0..snapshot).filter(|&at| store.memtable[at as usize].load(Ordering::Relaxed) == 0);
+            assert_eq!(holes.count(), 0, "the bound is {snapshot} over a hole");
+        });
         store.memtable[0].store(1, Ordering::Relaxed);
-        let snapshot = store.clock.published();
-        assert!(snapshot == 0, "entry 0 is not published, yet the bound is {snapshot}");
-        assert!(store.clock.publish(0, 1));
+        assert!(store.clock.publish(0, 1), "entry 1 was published before entry 0");
         second.join().unwrap();
+        reader.join().unwrap();
         assert_eq!(store.clock.published(), 2);
     });
 }
@@ -166,11 +177,10 @@ fn two_batches_are_never_published_over_a_hole() {
 fn a_plain_reader_beside_a_writer_and_a_flush() {
     lsm_sync::model(|| {
         let store = Arc::new(Store::new(1));
-        let (writer, flusher) = (Arc::clone(&store), Arc::clone(&store));
-        let writing = thread::spawn(move || writer.write(1));
-        let flushing = thread::spawn(move || flusher.flush());
-        store.plain_read();
-        writing.join().unwrap();
+        let reading = beside(&store, Store::plain_read);
+        let flushing = beside(&store, Store::flush);
+        store.write(1);
+        reading.join().unwrap();
         flushing.join().unwrap();
         store.plain_read();
     });
@@ -180,10 +190,7 @@ fn a_plain_reader_beside_a_writer_and_a_flush() {
 fn a_plain_reader_beside_a_writer_that_rotates() {
     lsm_sync::model(|| {
         let store = Arc::new(Store::new(1));
-        let reader = Arc::clone(&store);
-        // The writer is the first thread: loom compares an access with the last one only,
-        // so a writer's own loads would hide the reader's.
-        let reading = thread::spawn(move || reader.plain_read());
+        let reading = beside(&store, Store::plain_read);
         store.rotate_and_flush();
         store.write(1);
         reading.join().unwrap();
@@ -195,19 +202,18 @@ fn a_plain_reader_beside_a_writer_that_rotates() {
 fn a_snapshot_opens_and_reads_twice_while_flushes_run() {
     lsm_sync::model(|| {
         let store = Arc::new(Store::new(1));
-        let writer = Arc::clone(&store);
-        let writing = thread::spawn(move || {
-            writer.write(1);
-            writer.flush();
+        let opening = beside(&store, |store| {
+            let snapshot = store.registry.open(&store.clock);
+            for _ in 0..3 {
+                let version = store.history.version_for_snapshot(snapshot.seqno());
+                store.check(&version.expect("an open snapshot finds its version"), snapshot.seqno());
+            }
         });
-        let snapshot = store.registry.open(&store.clock);
-        for _ in 0..2 {
-            let version = store.history.version_for_snapshot(snapshot.seqno());
-            store.check(&version.expect("an open snapshot finds its version"), snapshot.seqno());
-        }
-        writing.join().unwrap();
-        let version = store.history.version_for_snapshot(snapshot.seqno());
-        store.check(&version.expect("an open snapshot finds its version"), snapshot.seqno());
+        store.write(1);
+        store.flush();
+        store.write(2);
+        store.flush();
+        opening.join().unwrap();
     });
 }
 
@@ -216,13 +222,15 @@ fn closing_a_snapshot_lets_old_versions_go() {
     lsm_sync::model(|| {
         let store = Arc::new(Store::new(1));
         let snapshot = store.registry.open(&store.clock);
-        let flusher = Arc::clone(&store);
-        let flushing = thread::spawn(move || {
-            flusher.write(1);
-            flusher.flush();
-        });
-        drop(snapshot);
-        flushing.join().unwrap();
+        let closing = thread::spawn(move || drop(snapshot));
+        store.write(1);
+        store.flush();
+        closing.join().unwrap();
+        assert_eq!(
+            store.registry.needed(&store.clock).snapshots,
+            [],
+            "a closed snapshot still holds data back"
+        );
         store.history.collect(|| store.registry.live());
         assert_eq!(store.history.len(), 1, "nobody reads the old version");
         store.plain_read();

@@ -41,7 +41,7 @@ fn commits() -> Vec<Vec<Edit>> {
             Edit::FlushedThrough { keyspace: 0, seqno: 100 },
             Edit::ExactFrom { keyspace: 0, seqno: 90 },
             Edit::Counters { next_file: 9, next_seqno: 100, next_keyspace: 2 },
-            Edit::Log { first_segment: 2, durable_through: 5000 },
+            Edit::Log { first_segment: 2, first_base: 4000, durable_through: 5000 },
         ],
         vec![table(0, 4, 6), Edit::TableRemoved { keyspace: 0, number: 3 }],
         vec![Edit::TableMoved { keyspace: 0, number: 4, placement: Placement { level: 5, run: 0 } }],
@@ -94,12 +94,15 @@ fn a_contradiction_is_refused_before_it_is_written() {
     let fs = MemFs::new();
     write(&fs, true);
     let mut manifest = Manifest::open(&fs, directory()).unwrap().unwrap();
+    let other = Edit::KeyspaceCreated { id: 2, name: "other".into(), options: vec![] };
+    manifest.commit(&fs, &[other], || 1).unwrap();
     let before = manifest.state().clone();
     let wrong = [
         Edit::TableRemoved { keyspace: 0, number: 77 },
         Edit::KeyspaceDropped { id: 1 },
         Edit::KeyspaceCreated { id: 9, name: "users".into(), options: vec![] },
         table(0, 4, 0),
+        table(2, 4, 0),
         table(5, 6, 0),
         table(0, 60, 200),
         Edit::Created { kind: StoreKind::Tree, uid: 1 },

@@ -67,6 +67,7 @@ struct Plan {
     operations: u64,
     faults: Vec<Planned>,
     injected: u64,
+    first_injected_at: Option<u64>,
 }
 
 impl Plan {
@@ -80,6 +81,7 @@ impl Plan {
                 && path.to_string_lossy().contains(&planned.path_contains)
         })?;
         self.injected += 1;
+        self.first_injected_at.get_or_insert(number);
         let planned = self.faults.get(hit)?.clone();
         if !planned.sticky {
             self.faults.remove(hit);
@@ -119,6 +121,12 @@ impl<F: Fs> FaultFs<F> {
     #[must_use]
     pub fn injected(&self) -> u64 {
         self.plan.lock().injected
+    }
+
+    /// The number of the first operation that was made to fail.
+    #[must_use]
+    pub fn first_injected_at(&self) -> Option<u64> {
+        self.plan.lock().first_injected_at
     }
 
     /// Makes the first operation fail that has at least the number `at` and to which the

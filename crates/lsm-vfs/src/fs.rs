@@ -1,6 +1,7 @@
 //! The traits [`Fs`] and [`File`]: the whole of what the engine asks of a file system.
 
 use crate::IoError;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -33,6 +34,14 @@ pub trait File: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// The file system's; the disk may be full.
     fn preallocate(&self, len_bytes: u64) -> Result<(), IoError>;
+
+    /// Says that the room just reserved will be filled by many small writes, so that it is
+    /// worth while to make each of them cheap. Only a hint.
+    fn expect_small_writes(&self) {}
+
+    /// Makes ready for small writes from `offset` on, as far as that is worth while: takes
+    /// time off them and is to be called from another thread. Only a hint.
+    fn make_ready(&self, _offset: u64) {}
 
     /// Cuts or extends the file with zeros.
     ///
@@ -147,25 +156,32 @@ pub trait Fs: Send + Sync + std::fmt::Debug {
     /// The file system's.
     fn try_lock(&self, path: &Path) -> Result<Option<Box<dyn LockGuard>>, IoError>;
 
-    /// Creates a directory and its parents, and makes the names of those that were
-    /// missing durable.
+    /// Creates a directory and its parents, and makes their names durable: also those
+    /// that exist, since whoever made them may have been killed before it could. Parents
+    /// that were there and may not be read are taken on trust.
     ///
     /// # Errors
     /// The file system's.
     fn create_dir_durably(&self, path: &Path) -> Result<(), IoError> {
-        let mut missing = Vec::new();
+        let mut created = Vec::new();
         for ancestor in path.ancestors().filter(|ancestor| !ancestor.as_os_str().is_empty()) {
             if self.exists(ancestor)? {
                 break;
             }
-            missing.push(ancestor);
+            created.push(ancestor);
         }
         self.create_dir_all(path)?;
-        for created in missing.into_iter().rev() {
-            match created.parent() {
-                Some(parent) if parent.as_os_str().is_empty() => self.sync_dir(Path::new("."))?,
-                Some(parent) => self.sync_dir(parent)?,
-                None => {}
+        for ancestor in path.ancestors().filter(|ancestor| !ancestor.as_os_str().is_empty()) {
+            let synced = match ancestor.parent() {
+                Some(parent) if parent.as_os_str().is_empty() => self.sync_dir(Path::new(".")),
+                Some(parent) => self.sync_dir(parent),
+                None => Ok(()),
+            };
+            match synced {
+                Err(error) if created.contains(&ancestor) || error.kind() != ErrorKind::PermissionDenied => {
+                    return Err(error);
+                }
+                _ => {}
             }
         }
         Ok(())

@@ -29,6 +29,10 @@ pub use error::{Corruption, IoError};
 mod fs;
 pub use fs::{DirEntry, File, Fs, LockGuard};
 mod os;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod os_map;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod os_no_map;
 pub use os::OsFs;
 mod mem;
 pub use mem::MemFs;

@@ -1,6 +1,10 @@
 //! [`OsFs`]: the operating system's files. Every production database stands on
 //! it; simulations never touch it. It keeps no state but the locks it holds.
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use crate::os_map::Windows;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+use crate::os_no_map::Windows;
 use crate::{DirEntry, File, Fs, IoError, LockGuard};
 use lsm_sync::Mutex;
 use std::collections::BTreeSet;
@@ -22,7 +26,7 @@ impl OsFs {
         verb: &'static str,
     ) -> Result<Arc<dyn File>, IoError> {
         let file = options.open(path).map_err(|source| IoError::new(verb, path, source))?;
-        Ok(Arc::new(OsFile { file, path: path.to_path_buf() }))
+        Ok(Arc::new(OsFile { file, path: path.to_path_buf(), windows: OnceLock::new() }))
     }
 }
 
@@ -123,9 +127,15 @@ impl Fs for OsFs {
 struct OsFile {
     file: std::fs::File,
     path: PathBuf,
+    /// Memory mapped onto the file, once small writes are expected.
+    windows: OnceLock<Option<Windows>>,
 }
 
 impl OsFile {
+    fn windows(&self) -> Option<&Windows> {
+        self.windows.get()?.as_ref()
+    }
+
     fn failed(&self, operation: &'static str) -> impl FnOnce(io::Error) -> IoError + '_ {
         move |source| IoError::new(operation, &self.path, source)
     }
@@ -137,7 +147,14 @@ impl File for OsFile {
     }
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<(), IoError> {
-        self.file.write_all_at(bytes, offset).map_err(self.failed("write"))
+        let stored = self.windows().map_or(0, |windows| windows.write(&self.file, bytes, offset));
+        match bytes.split_at_checked(stored) {
+            Some((_, [])) => Ok(()),
+            Some((_, rest)) => {
+                self.file.write_all_at(rest, offset + stored as u64).map_err(self.failed("write"))
+            }
+            None => Ok(()),
+        }
     }
 
     fn sync_data(&self) -> Result<(), IoError> {
@@ -153,8 +170,26 @@ impl File for OsFile {
         }
     }
 
+    fn expect_small_writes(&self) {
+        // Asked for once more, since growing a file is not the same as having room for it.
+        let len = self.len().unwrap_or(0);
+        if len > 0 && matches!(reserve(&self.file, len), Ok(Reserved::Yes)) {
+            self.windows.get_or_init(|| Windows::over(&self.file, len));
+        }
+    }
+
+    fn make_ready(&self, offset: u64) {
+        if let Some(windows) = self.windows() {
+            windows.make_ready(&self.file, offset);
+        }
+    }
+
     fn set_len(&self, len_bytes: u64) -> Result<(), IoError> {
-        self.file.set_len(len_bytes).map_err(self.failed("resize"))
+        let set_len = || self.file.set_len(len_bytes).map_err(self.failed("resize"));
+        match self.windows() {
+            Some(windows) => windows.cut(len_bytes, set_len),
+            None => set_len(),
+        }
     }
 
     fn len(&self) -> Result<u64, IoError> {

@@ -228,7 +228,9 @@ impl<'a> Check<'a> {
 
     /// Checks the log as recovery reads it: all segments as one sequence.
     fn log(&mut self, state: Option<&ManifestState>) -> Result<(), Failure> {
-        let (first, durable) = state.map_or((0, 0), |state| (state.first_segment, state.log_durable_through));
+        let (first, base, durable) = state.map_or((0, 0, 0), |state| {
+            (state.first_segment, state.log_first_base, state.log_durable_through)
+        });
         let mut present = self.names(segment_number)?;
         let needed = present.split_off(&first);
         for (number, len_bytes) in present {
@@ -241,6 +243,7 @@ impl<'a> Check<'a> {
         let options = RecoverOptions {
             durable_through: LogPosition(durable),
             oldest_needed: first,
+            needed_from: LogPosition(base),
             ..RecoverOptions::default()
         };
         let mut tally = Tally::default();

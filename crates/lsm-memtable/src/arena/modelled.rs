@@ -86,6 +86,9 @@ impl Arena {
         }
     }
 
+    /// Nothing to do in a model.
+    pub(crate) fn bring_in(&self, _record: RecordRef) {}
+
     fn record(&self, RecordRef(name): RecordRef) -> &Record {
         assert_ne!(name, 0, "a slot was read before a record was stored there");
         // SAFETY: the cell was written before its name was handed out, or loom stops here.

@@ -6,6 +6,7 @@ use crate::core::{Core, Counters};
 use crate::engine::Engine;
 use crate::store::{Outputs, Store};
 use crate::view::{self, Step};
+use crate::write::order;
 use crate::{Error, Result};
 use lsm_compaction::{GcRules, GcStream, MergePlan, PickView, Plan, Strategy, write_tables};
 use lsm_sstable::ReadOptions;
@@ -182,7 +183,7 @@ impl Engine {
         let mut state = self.commit.lock();
         let base = state.next_seqno;
         swap(base + 1);
-        self.publish(&mut state, base, 1);
+        order::publish(&self.clock, &mut *state, base, 1);
     }
 
     /// Merges what `span` holds now down, in the calling thread.

@@ -5,6 +5,7 @@ use crate::core::{Core, Counters};
 use crate::engine::Engine;
 use crate::store::{Outputs, Store};
 use crate::view::{self, Step};
+use crate::write::order;
 use crate::{Error, Result};
 use lsm_compaction::{GcRules, GcStream, OlderTables, OutputOptions, write_tables};
 use lsm_log::LogPosition;
@@ -61,31 +62,78 @@ pub(crate) fn flush_placement(tables: &[Arc<TableHandle>]) -> Placement {
     Placement { level: 0, run: tables.first().map_or(0, |table| table.number()) }
 }
 
+/// The flush of one keyspace.
+struct Flushing<'a> {
+    engine: &'a Engine,
+    core: &'a Arc<Core>,
+}
+
+impl order::Flush for Flushing<'_> {
+    /// Newest first, and not empty.
+    type Sealed = Arc<[SealedMemtable]>;
+    type Tables = Vec<Arc<TableHandle>>;
+    type Error = Error;
+
+    fn sealed(&self) -> Result<Option<Self::Sealed>> {
+        if self.core.is_dropped() {
+            return Ok(None);
+        }
+        self.engine.store.check_usable()?;
+        let sealed = Arc::clone(&self.core.history.latest().sealed);
+        Ok((!sealed.is_empty()).then_some(sealed))
+    }
+
+    fn needed(&self) -> Needed {
+        self.engine.snapshots.needed(&self.engine.clock)
+    }
+
+    fn write(&self, sealed: &Self::Sealed, needed: &Needed) -> Result<Self::Tables> {
+        let is_cancelled = || self.engine.scheduler.is_closing() || self.core.is_dropped();
+        write_memtables(&self.engine.store, self.core, sealed, needed, &is_cancelled)
+    }
+
+    fn sync_log(&self, sealed: &Self::Sealed) -> Result<()> {
+        let Some(newest) = sealed.first() else { return Ok(()) };
+        if self.engine.is_flushed_through(newest.sealed_at, self.core) {
+            return Ok(());
+        }
+        self.engine.sync_log(LogPosition(newest.log_end))
+    }
+
+    fn install(&self, sealed: &Self::Sealed, tables: Self::Tables, needed: Needed) -> Result<()> {
+        let Some(newest) = sealed.first() else { return Ok(()) };
+        let bytes: u64 = tables.iter().map(|table| table.size_bytes()).sum();
+        let (rotation, through) = (newest.rotation, newest.sealed_at);
+        self.engine.install_flush(self.core, tables, needed, rotation, through)?;
+        Counters::add(&self.core.counters.flushed_bytes, bytes);
+        Counters::add(&self.core.counters.flushes, 1);
+        Ok(())
+    }
+}
+
 impl Engine {
     /// Flushes the sealed memtables of `core`, if there are any.
     pub(crate) fn flush(&self, core: &Arc<Core>) -> Result<()> {
-        let _one_flush_at_a_time = core.flush_lock.lock();
-        if core.is_dropped() {
-            return Ok(());
+        if order::flush(&core.flush_lock, &Flushing { engine: self, core })? {
+            self.refresh_pressure(core);
+            self.compact_soon(core);
+            self.scheduler.submit(Work::ReleaseLog);
         }
-        self.store.check_usable()?;
-        let view = core.history.latest();
-        let Some(newest) = view.sealed.first() else { return Ok(()) };
-        let (rotation, through) = (newest.rotation, newest.sealed_at);
-        let needed = self.snapshots.needed(&self.clock);
-        let is_cancelled = || self.scheduler.is_closing() || core.is_dropped();
-        let tables = write_memtables(&self.store, core, &view.sealed, &needed, &is_cancelled)?;
-        // Else power loss could keep half of a batch that spans two keyspaces: the
-        // half that is in these tables.
-        self.sync_log(LogPosition(newest.log_end))?;
-        let bytes: u64 = tables.iter().map(|table| table.size_bytes()).sum();
-        self.install_flush(core, tables, needed, rotation, through, newest.log_end)?;
-        Counters::add(&core.counters.flushed_bytes, bytes);
-        Counters::add(&core.counters.flushes, 1);
-        self.refresh_pressure(core);
-        self.compact_soon(core);
-        self.scheduler.submit(Work::ReleaseLog);
         Ok(())
+    }
+
+    /// Whether every keyspace but `except` has all it holds below `seqno` in tables that
+    /// the manifest names. It stays so: what is written from now on has greater numbers.
+    ///
+    /// Then the log need not be durable before tables of `except` are installed that hold
+    /// all below `seqno`: whatever power loss leaves of the log, the tables hold a prefix of
+    /// the order of commits. RocksDB leaves that sync out where there is one column family.
+    fn is_flushed_through(&self, seqno: SeqNo, except: &Core) -> bool {
+        let is_flushed = |core: &Arc<Core>| {
+            core.id == except.id
+                || core.history.latest().oldest_unflushed().is_none_or(|oldest| oldest >= seqno)
+        };
+        self.cores().iter().all(is_flushed)
     }
 
     fn install_flush(
@@ -95,7 +143,6 @@ impl Engine {
         needed: Needed,
         rotation: u64,
         through: SeqNo,
-        durable_through: u64,
     ) -> Result<()> {
         let placement = flush_placement(&tables);
         let published = needed.published;
@@ -107,7 +154,7 @@ impl Engine {
             ..Change::default()
         };
         let more_edits = vec![
-            Edit::Log { first_segment: 0, durable_through },
+            Edit::Log { first_segment: 0, first_base: 0, durable_through: self.log_sync.synced_through().0 },
             Edit::Counters { next_file: 0, next_seqno: through, next_keyspace: 0 },
         ];
         let step = Step::Tables { change, flushed_rotation: rotation, more_edits };

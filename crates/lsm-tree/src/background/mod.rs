@@ -4,3 +4,4 @@ pub(crate) mod compact;
 pub(crate) mod flush;
 pub(crate) mod schedule;
 pub(crate) mod sweep;
+pub(crate) mod wait;

@@ -2,13 +2,15 @@
 //! wait for them. In deterministic execution there are no threads: whoever waits
 //! runs the jobs itself, in an order chosen by a seed.
 
+use crate::env::Clock;
 use crate::options::Execution;
 use lsm_sync::atomic::{AtomicBool, Ordering};
 use lsm_sync::thread::JoinHandle;
-use lsm_sync::{Condvar, Mutex};
+use lsm_sync::{Condvar, Mutex, mutant};
 use lsm_types::batch::KeyspaceId;
 use lsm_vfs::SplitMix64;
 use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// What the scheduler asks of a job.
@@ -49,6 +51,10 @@ pub(crate) struct Scheduler<J> {
     /// Signalled when a job ended; its waiters are in `wait_until`.
     ended: Condvar,
     execution: Execution,
+    /// In deterministic execution: tells what is due, and passes the time when nothing but
+    /// delayed jobs is left. Set once, before anything is queued; without one, delayed jobs
+    /// are queued at once and timers never.
+    time: OnceLock<Arc<dyn Clock>>,
     /// Read by running jobs, so that they end early.
     is_closing: AtomicBool,
     /// The threads, until `close` takes them. Held by `start` and `close` alone.
@@ -147,9 +153,29 @@ impl<J: Job> Scheduler<J> {
             work: Condvar::new(),
             ended: Condvar::new(),
             execution,
+            time: OnceLock::new(),
             is_closing: AtomicBool::new(false),
             threads: Mutex::new(Vec::new()),
         }
+    }
+
+    /// Has deterministic execution go by `clock`.
+    pub(crate) fn keep_time(&self, clock: Arc<dyn Clock>) {
+        let _first_wins = self.time.set(clock);
+    }
+
+    /// Whether no time passes for delayed jobs.
+    fn is_timeless(&self) -> bool {
+        matches!(self.execution, Execution::Deterministic { .. }) && self.time.get().is_none()
+    }
+
+    /// Takes any job that is due, in deterministic execution. The nanoseconds to the next
+    /// delayed one, when there is none.
+    fn take_due(&self, queue: &mut Queue<J>) -> Result<J, Option<u64>> {
+        let now_ns = self.time.get().map_or(0, |clock| clock.monotonic_ns());
+        queue.wake_delayed(now_ns);
+        let next_ns = queue.delayed.iter().map(|(at, _)| at.saturating_sub(now_ns)).min();
+        queue.take_any().ok_or(next_ns)
     }
 
     /// Starts the threads; each calls `body`, which is to call
@@ -169,7 +195,7 @@ impl<J: Job> Scheduler<J> {
     /// A thread's life: runs jobs until [`close`](Self::close).
     pub(crate) fn run_until_closed(&self, now_ns: impl Fn() -> u64, run: impl Fn(J)) {
         let Execution::Threads(count) = self.execution else { return };
-        let long_limit = count.max(2) - 1;
+        let long_limit = count.max(2) - usize::from(!mutant("tree.long_jobs_take_every_thread"));
         let mut queue = self.queue.lock();
         while !queue.is_closing {
             let next_delayed_ns = queue.wake_delayed(now_ns());
@@ -189,8 +215,10 @@ impl<J: Job> Scheduler<J> {
     fn finish(&self, queue: &mut Queue<J>, job: &J) {
         queue.running -= 1;
         queue.running_long -= usize::from(job.is_long());
-        queue.events += 1;
-        self.ended.notify_all();
+        queue.events += u64::from(!mutant("tree.ended_job_is_no_event"));
+        if !mutant("tree.ended_job_wakes_nobody") {
+            self.ended.notify_all();
+        }
         if !queue.short.is_empty() || !queue.long.is_empty() {
             self.work.notify_one();
         }
@@ -201,27 +229,30 @@ impl<J: Job> Scheduler<J> {
         let mut queue = self.queue.lock();
         if !queue.is_closing {
             queue.push(job);
-            self.work.notify_one();
+            if !mutant("tree.submit_wakes_nobody") {
+                self.work.notify_one();
+            }
         }
     }
 
-    /// Queues `job` at the monotonic time `at_ns`; at once in deterministic
-    /// execution, where no time passes by itself.
+    /// Queues `job` at the monotonic time `at_ns`.
     pub(crate) fn submit_at(&self, at_ns: u64, job: J) {
-        if matches!(self.execution, Execution::Deterministic { .. }) {
+        if self.is_timeless() {
             return self.submit(job);
         }
         let mut queue = self.queue.lock();
         if !queue.is_closing && !queue.delayed.iter().any(|(_, waiting)| *waiting == job) {
             queue.delayed.push((at_ns, job));
-            self.work.notify_one();
+            if !mutant("tree.delayed_job_wakes_nobody") {
+                self.work.notify_one();
+            }
         }
     }
 
     /// Queues `job` at the monotonic time `at_ns`, without anybody waiting for that; one
-    /// equal job at most. Never in deterministic execution, where no time passes by itself.
+    /// equal job at most.
     pub(crate) fn set_timer(&self, at_ns: u64, job: J) {
-        if matches!(self.execution, Execution::Deterministic { .. }) {
+        if self.is_timeless() {
             return;
         }
         let mut queue = self.queue.lock();
@@ -237,11 +268,12 @@ impl<J: Job> Scheduler<J> {
     /// true (deterministic execution).
     pub(crate) fn wait_until(&self, condition: impl Fn() -> bool, run: impl Fn(J)) -> bool {
         loop {
+            let early = mutant("tree.condition_before_the_count").then(&condition);
             let (seen, is_closing) = {
                 let queue = self.queue.lock();
                 (queue.events, queue.is_closing)
             };
-            if condition() {
+            if early.unwrap_or_else(&condition) {
                 return true;
             }
             if is_closing {
@@ -250,14 +282,25 @@ impl<J: Job> Scheduler<J> {
             let mut queue = self.queue.lock();
             match self.execution {
                 Execution::Threads(_) => {
+                    if mutant("tree.waiter_sleeps_whatever_happened") {
+                        self.ended.wait(&mut queue);
+                    }
                     while queue.events == seen && !queue.is_closing {
                         self.ended.wait(&mut queue);
                     }
                 }
                 Execution::Deterministic { .. } if queue.events != seen => {}
                 Execution::Deterministic { .. } => {
-                    let Some(job) = queue.take_any() else { return false };
+                    let taken = self.take_due(&mut queue);
                     drop(queue);
+                    let job = match (taken, self.time.get()) {
+                        (Ok(job), _) => job,
+                        (Err(Some(pause_ns)), Some(clock)) => {
+                            clock.sleep(Duration::from_nanos(pause_ns));
+                            continue;
+                        }
+                        _ => return false,
+                    };
                     run(job.clone());
                     self.finish(&mut self.queue.lock(), &job);
                 }
@@ -281,7 +324,7 @@ impl<J: Job> Scheduler<J> {
         if queue.is_closing || !queue.random.one_in(4) {
             return;
         }
-        if let Some(job) = queue.take_any() {
+        if let Ok(job) = self.take_due(&mut queue) {
             drop(queue);
             run(job.clone());
             let mut queue = self.queue.lock();
@@ -292,7 +335,7 @@ impl<J: Job> Scheduler<J> {
     /// Wakes those in `wait_until`, because something other than a job changed what
     /// they wait for.
     pub(crate) fn wake_waiters(&self) {
-        self.queue.lock().events += 1;
+        self.queue.lock().events += u64::from(!mutant("tree.change_is_no_event"));
         self.ended.notify_all();
     }
 
@@ -311,11 +354,17 @@ impl<J: Job> Scheduler<J> {
         queue.long.clear();
         queue.delayed.clear();
         queue.timers.clear();
-        self.work.notify_all();
-        self.ended.notify_all();
+        if mutant("tree.close_wakes_one_thread") {
+            self.work.notify_one();
+        } else {
+            self.work.notify_all();
+        }
+        if !mutant("tree.close_wakes_no_waiter") {
+            self.ended.notify_all();
+        }
         drop(queue);
         let threads = std::mem::take(&mut *self.threads.lock());
-        for thread in threads {
+        for thread in threads.into_iter().skip(usize::from(mutant("tree.close_joins_all_but_one"))) {
             // A job that panicked has told so on stderr; there is nobody to tell more.
             let _panicked = thread.join();
         }

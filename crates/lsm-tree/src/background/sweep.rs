@@ -15,9 +15,9 @@ impl Engine {
         self.store.sweep();
     }
 
-    /// Makes the next log segment's file, so that no commit has to.
+    /// Makes what the log will need next, so that no commit has to.
     pub(crate) fn prepare_log(&self) {
-        if let Err(error) = self.log_preparer.prepare() {
+        if let Err(error) = self.log_preparer.prepare_wished() {
             tracing::debug!(%error, "the next log segment will be made by a commit");
         }
     }
@@ -49,7 +49,7 @@ impl Engine {
     pub(crate) fn release_log(&self) -> Result<()> {
         // A checkpoint that copies segments asks for another release when it is done.
         let Some(_only_one_removes) = self.store.log_removal.try_lock() else { return Ok(()) };
-        let (has_freed, first_segment, next_seqno) = {
+        let (has_freed, first_segment, first_base, next_seqno) = {
             let mut state = self.commit.lock();
             let oldest = state
                 .active
@@ -60,23 +60,24 @@ impl Engine {
             let full_before = state.full_segments.len();
             while state.full_segments.pop_front_if(|(_, end)| *end <= oldest).is_some() {}
             let has_freed = state.full_segments.len() < full_before;
-            let first_needed =
-                state.full_segments.front().map_or(state.log.current_segment().number, |(n, _)| *n);
-            (has_freed, first_needed, state.next_seqno)
+            let current = state.log.current_segment();
+            let first_needed = state.full_segments.front().map_or(current.number, |(number, _)| *number);
+            let segments = state.log.segments();
+            let first = segments.iter().find(|segment| segment.number == first_needed).unwrap_or(&current);
+            (has_freed, first.number, first.base.0, state.next_seqno)
         };
         if !has_freed {
             return Ok(());
         }
         // A keyspace can also run empty because it was dropped, so the log may hold
         // the newest numbers: they must not be given out again.
-        // Or a power cut after the removal could leave no segment at all.
-        self.log_sync.sync_begun().map_err(|error| self.store.fail(error.into()))?;
         let durable_through = self.log_sync.synced_through().0;
         self.store.with_manifest(|manifest| {
             let counters = Edit::Counters { next_file: 0, next_seqno, next_keyspace: 0 };
-            self.store.commit_edits(manifest, vec![Edit::Log { first_segment, durable_through }, counters])
+            let log = Edit::Log { first_segment, first_base, durable_through };
+            self.store.commit_edits(manifest, vec![log, counters])
         })?;
-        let released = self.commit.lock().log.releasable_below(first_segment);
+        let released = self.commit.lock().log.removable_below(first_segment);
         let (fs, directory) = (self.store.env.fs.as_ref(), &self.store.directory);
         match lsm_log::remove_segments(fs, directory, &released) {
             Ok(()) => self.commit.lock().log.forget_segments(&released),

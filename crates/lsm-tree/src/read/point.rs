@@ -6,7 +6,10 @@ use lsm_memtable::{Memtable, ValueRef};
 use lsm_merge::expiry;
 use lsm_sstable::{Found, key_hash};
 use lsm_types::{SeqNo, Slice, ValueKind};
-use lsm_version::{SuperVersion, TableHandle};
+use lsm_version::{Level, SuperVersion, TableHandle};
+
+/// In so many runs the table is looked up before the memtables are searched.
+const NEAR_RUNS: usize = 6;
 
 /// What the newest visible entry says.
 enum Answer<T> {
@@ -28,6 +31,15 @@ pub(crate) fn get(
             _ => uncommon(kind, value.as_bytes(), now_ms(), Slice::copy_from),
         }
     };
+    let hash = key_hash(key);
+    let runs = version.tables.levels().iter().flat_map(Level::runs);
+    let mut candidates = runs.filter_map(|run| run.find(key));
+    // While the memtables are searched, the filters' lines are on their way.
+    let near: [_; NEAR_RUNS] = std::array::from_fn(|_| {
+        let table = candidates.next()?;
+        table.opened().inspect(|table| table.prefetch(hash));
+        Some(table)
+    });
     let mut deleted_below: SeqNo = 0;
     let sealed = version.sealed.iter().map(|sealed| &sealed.memtable);
     for memtable in std::iter::once(&version.active).chain(sealed) {
@@ -37,13 +49,9 @@ pub(crate) fn get(
             None => {}
         }
     }
-    let hash = key_hash(key);
-    for level in version.tables.levels() {
-        for run in level.runs() {
-            let Some(table) = run.find(key) else { continue };
-            if let Some(found) = in_table(table, key, hash, snapshot, &mut deleted_below)? {
-                return from_table(found, deleted_below, now_ms());
-            }
+    for table in near.into_iter().flatten().chain(candidates) {
+        if let Some(found) = in_table(table, key, hash, snapshot, &mut deleted_below)? {
+            return from_table(found, deleted_below, now_ms);
         }
     }
     Ok(None)
@@ -90,7 +98,7 @@ fn in_table(
     Ok(table.get(key, hash, snapshot)?)
 }
 
-fn from_table(found: Found, deleted_below: SeqNo, now_ms: u64) -> Result<Option<Slice>> {
+fn from_table(found: Found, deleted_below: SeqNo, now_ms: impl Fn() -> u64) -> Result<Option<Slice>> {
     if found.seqno < deleted_below {
         return Ok(None);
     }
@@ -101,7 +109,7 @@ fn from_table(found: Found, deleted_below: SeqNo, now_ms: u64) -> Result<Option<
         let start = found.value.len() - bytes.len();
         found.value.get_slice(start..).unwrap_or_default()
     };
-    match uncommon(found.kind, &found.value, now_ms, shared)? {
+    match uncommon(found.kind, &found.value, now_ms(), shared)? {
         Answer::Value(value) => Ok(Some(value)),
         Answer::Deleted => Ok(None),
     }

@@ -1,11 +1,13 @@
 //! The way of a write: allocate sequence numbers, append to the log with one
-//! write(2), insert into the memtables, publish. All under the commit lock, so
-//! publication is in order by construction; waiting for the disk is not.
+//! write(2), insert into the memtables, publish. All under the commit lock, in the order
+//! of [`order::commit`], so publication is in order by construction; waiting for the disk
+//! is not.
 
 use crate::background::schedule::Work;
 use crate::core::{Core, Counters};
 use crate::engine::Engine;
 use crate::options::Durability;
+use crate::write::order::{self, Numbered, Write};
 use crate::{Error, Result};
 use lsm_log::{LogPosition, LogWriter};
 use lsm_memtable::Memtable;
@@ -29,8 +31,6 @@ pub(crate) struct CommitState {
     pub(crate) full_segments: VecDeque<(u64, SeqNo)>,
     /// Bytes written since the memtables of all keyspaces were last summed up.
     pub(crate) unsummed_bytes: usize,
-    /// The segment for whose successor a file was asked for.
-    pub(crate) preparing_after: u64,
     /// The lengths around a single entry, encoded; kept for its allocation.
     pub(crate) scratch: Vec<u8>,
 }
@@ -51,11 +51,127 @@ pub(crate) struct Single<'a> {
     pub(crate) shared: Option<(Slice, Slice)>,
 }
 
-/// The outcome of the part under the commit lock.
-struct Committed {
+/// What the log did with a record.
+struct Appended {
+    /// Behind the record.
     end: LogPosition,
-    has_rotated: bool,
+    /// Whether it is the first of a new segment.
     has_rolled: bool,
+}
+
+impl Numbered for CommitState {
+    fn next_seqno(&mut self) -> &mut SeqNo {
+        &mut self.next_seqno
+    }
+}
+
+/// A [`Single`] on its way.
+struct One<'a> {
+    engine: &'a Engine,
+    core: &'a Arc<Core>,
+    entry: Single<'a>,
+}
+
+impl Write for One<'_> {
+    type State = CommitState;
+    type Appended = Appended;
+    type Target = Option<Arc<Memtable>>;
+    type Error = Error;
+
+    fn count(&self) -> u64 {
+        1
+    }
+
+    fn check(&self, state: &mut CommitState) -> Result<()> {
+        self.engine.check_room(state, self.core, 1)
+    }
+
+    fn append(&mut self, state: &mut CommitState, base: SeqNo) -> Result<Appended> {
+        let entry = &self.entry;
+        let mut scratch = std::mem::take(&mut state.scratch);
+        scratch.clear();
+        scratch.extend_from_slice(&batch::header(base, 1));
+        scratch.push(entry.kind as u8);
+        put_varint32(&mut scratch, self.core.id);
+        put_varint64(&mut scratch, entry.key.len() as u64);
+        let head_len = scratch.len();
+        if !entry.kind.is_tombstone() {
+            put_varint64(&mut scratch, entry.value.len() as u64);
+        }
+        let (head, value_len) = scratch.split_at_checked(head_len).unwrap_or_default();
+        let appended = self.engine.append(state, base, &[head, entry.key, value_len, entry.value]);
+        state.scratch = scratch;
+        appended
+    }
+
+    fn pin(&self, state: &CommitState) -> Option<Arc<Memtable>> {
+        state.active.get(&self.core.id).map(|active| Arc::clone(&active.memtable))
+    }
+
+    fn insert(&mut self, _: &CommitState, memtable: Option<Arc<Memtable>>, base: SeqNo) -> Result<()> {
+        let Some(memtable) = memtable else { return Err(dropped(self.core)) };
+        let entry = &mut self.entry;
+        match entry.shared.take() {
+            Some((key, value)) => {
+                let trailer = InternalKey::new(entry.key, base, entry.kind).trailer;
+                memtable.insert_shared(InternalKey { user_key: key, trailer }, value);
+            }
+            None => apply(&memtable, base, entry.kind, entry.key, entry.value),
+        }
+        Ok(())
+    }
+
+    fn rotate_full(&mut self, state: &mut CommitState) -> bool {
+        let bytes = self.entry.key.len() + self.entry.value.len();
+        self.engine.rotate_full(state, std::slice::from_ref(self.core), bytes)
+    }
+}
+
+/// A batch on its way: its wire form without the header.
+struct Batch<'a> {
+    engine: &'a Engine,
+    cores: &'a [Arc<Core>],
+    entries: &'a [u8],
+    count: u32,
+}
+
+impl Write for Batch<'_> {
+    type State = CommitState;
+    type Appended = Appended;
+    /// Each entry finds its own keyspace's memtable.
+    type Target = ();
+    type Error = Error;
+
+    fn count(&self) -> u64 {
+        u64::from(self.count)
+    }
+
+    fn check(&self, state: &mut CommitState) -> Result<()> {
+        self.cores.iter().try_for_each(|core| self.engine.check_room(state, core, self.count))
+    }
+
+    fn append(&mut self, state: &mut CommitState, base: SeqNo) -> Result<Appended> {
+        let header = batch::header(base, self.count);
+        self.engine.append(state, base, &[&header, self.entries])
+    }
+
+    fn pin(&self, _: &CommitState) {}
+
+    fn insert(&mut self, state: &CommitState, (): (), base: SeqNo) -> Result<()> {
+        // The batch was checked entry by entry as it was built, so it reads back.
+        let reader = BatchReader::from_parts(base, self.count, self.entries);
+        for entry in reader.iter() {
+            let (seqno, entry) = entry.map_err(|error| Error::invalid(error.to_string()))?;
+            if let Some(active) = state.active.get(&entry.keyspace) {
+                apply(&active.memtable, seqno, entry.kind, entry.key, entry.value);
+            }
+        }
+        Ok(())
+    }
+
+    fn rotate_full(&mut self, state: &mut CommitState) -> bool {
+        self.engine.rotate_full(state, self.cores, self.entries.len())
+    }
 }
 
 impl CommitState {
@@ -94,49 +210,9 @@ impl Engine {
     ) -> Result<()> {
         let bytes = entry.key.len() + entry.value.len();
         self.admit(core, bytes)?;
-        let committed = {
-            let mut state = self.commit.lock();
-            self.write_one_locked(&mut state, core, entry)?
-        };
+        let committed = order::commit(&self.commit, &self.clock, &mut One { engine: self, core, entry })?;
         Counters::add(&core.counters.written_bytes, bytes as u64);
-        self.after_commit(&committed, durability)
-    }
-
-    fn write_one_locked(
-        &self,
-        state: &mut CommitState,
-        core: &Arc<Core>,
-        entry: Single<'_>,
-    ) -> Result<Committed> {
-        let base = self.check_room(state, core, 1)?;
-        let mut scratch = std::mem::take(&mut state.scratch);
-        scratch.clear();
-        scratch.extend_from_slice(&batch::header(base, 1));
-        scratch.push(entry.kind as u8);
-        put_varint32(&mut scratch, core.id);
-        put_varint64(&mut scratch, entry.key.len() as u64);
-        let head_len = scratch.len();
-        if !entry.kind.is_tombstone() {
-            put_varint64(&mut scratch, entry.value.len() as u64);
-        }
-        let (head, value_len) = scratch.split_at_checked(head_len).unwrap_or_default();
-        let appended = self.append(state, base, &[head, entry.key, value_len, entry.value]);
-        state.scratch = scratch;
-        let (end, has_rolled) = appended?;
-        let Some(memtable) = state.active.get(&core.id).map(|active| Arc::clone(&active.memtable)) else {
-            return Err(dropped(core));
-        };
-        let key = InternalKey::new(entry.key, base, entry.kind);
-        match entry.shared {
-            Some((shared_key, value)) => {
-                memtable.insert_shared(InternalKey { user_key: shared_key, trailer: key.trailer }, value);
-            }
-            None => apply(&memtable, base, entry.kind, entry.key, entry.value),
-        }
-        self.publish(state, base, 1);
-        let bytes = entry.key.len() + entry.value.len();
-        let has_rotated = self.rotate_full(state, std::slice::from_ref(core), bytes);
-        Ok(Committed { end, has_rotated, has_rolled })
+        self.after_commit(committed, durability)
     }
 
     /// Writes a batch: `entries` is its wire form without the header, and `cores`
@@ -158,60 +234,31 @@ impl Engine {
                 Durability::Sync => self.persist(durability),
             };
         }
-        let committed = {
-            let mut state = self.commit.lock();
-            self.write_batch_locked(&mut state, cores, entries, count)?
-        };
+        let mut batch = Batch { engine: self, cores, entries, count };
+        let committed = order::commit(&self.commit, &self.clock, &mut batch)?;
         if let Some(core) = cores.first() {
             Counters::add(&core.counters.written_bytes, entries.len() as u64);
         }
-        self.after_commit(&committed, durability)
+        self.after_commit(committed, durability)
     }
 
-    fn write_batch_locked(
-        &self,
-        state: &mut CommitState,
-        cores: &[Arc<Core>],
-        entries: &[u8],
-        count: u32,
-    ) -> Result<Committed> {
-        let mut base = state.next_seqno;
-        for core in cores {
-            base = self.check_room(state, core, count)?;
-        }
-        let header = batch::header(base, count);
-        let (end, has_rolled) = self.append(state, base, &[&header, entries])?;
-        // The batch was checked entry by entry as it was built, so it reads back.
-        let reader = BatchReader::from_parts(base, count, entries);
-        for entry in reader.iter() {
-            let (seqno, entry) = entry.map_err(|error| Error::invalid(error.to_string()))?;
-            if let Some(active) = state.active.get(&entry.keyspace) {
-                apply(&active.memtable, seqno, entry.kind, entry.key, entry.value);
-            }
-        }
-        self.publish(state, base, u64::from(count));
-        let has_rotated = self.rotate_full(state, cores, entries.len());
-        Ok(Committed { end, has_rotated, has_rolled })
-    }
-
-    /// The number of the next entry, if `count` more fit and the keyspace lives.
-    fn check_room(&self, state: &CommitState, core: &Core, count: u32) -> Result<SeqNo> {
+    /// Whether `count` more numbers fit and the keyspace lives.
+    fn check_room(&self, state: &CommitState, core: &Core, count: u32) -> Result<()> {
         self.store.check_usable()?;
         if core.is_dropped() || !state.active.contains_key(&core.id) {
             return Err(dropped(core));
         }
-        let base = state.next_seqno;
-        if base.saturating_add(u64::from(count)) > MAX_SEQNO {
+        if state.next_seqno.saturating_add(u64::from(count)) > MAX_SEQNO {
             return Err(Error::invalid(
                 "all sequence numbers are used up: copy the data into a new database",
             ));
         }
-        Ok(base)
+        Ok(())
     }
 
     /// Appends one record with one write(2). A full disk leaves the log as it was, and
     /// the numbers unused; any other failure leaves its state unknown and is latched.
-    fn append(&self, state: &mut CommitState, base: SeqNo, parts: &[&[u8]]) -> Result<(LogPosition, bool)> {
+    fn append(&self, state: &mut CommitState, base: SeqNo, parts: &[&[u8]]) -> Result<Appended> {
         let segment = state.log.current_segment().number;
         let appended = state.log.stage(parts).and_then(|()| state.log.write_staged());
         let has_rolled = state.log.current_segment().number != segment;
@@ -227,33 +274,22 @@ impl Engine {
                 _ => self.store.fail(error.into()),
             }
         })?;
-        let current = state.log.current_segment();
-        if current.bytes * 2 > self.store.options.advanced.log_segment_bytes
-            && state.preparing_after != current.number
-        {
-            // In good time, or a commit would have to make the file.
-            state.preparing_after = current.number;
+        if state.log.wants_preparing() {
             self.scheduler.submit(Work::PrepareLog);
         }
-        Ok((end, has_rolled))
+        Ok(Appended { end, has_rolled })
     }
 
-    /// Makes the `count` entries from `base` visible.
-    pub(crate) fn publish(&self, state: &mut CommitState, base: SeqNo, count: u64) {
-        state.next_seqno = base + count;
-        let in_order = self.clock.publish(base, count);
-        debug_assert!(in_order, "the commit lock orders publication");
-    }
-
-    fn after_commit(&self, committed: &Committed, durability: Durability) -> Result<()> {
-        if committed.has_rotated {
+    fn after_commit(&self, committed: (Appended, bool), durability: Durability) -> Result<()> {
+        let (appended, has_rotated) = committed;
+        if has_rotated {
             self.flush_soon();
         }
-        if committed.has_rolled {
+        if appended.has_rolled {
             self.cap_log();
         }
         if durability == Durability::Sync {
-            self.sync_log(committed.end)?;
+            self.sync_log(appended.end)?;
         }
         self.interleave();
         Ok(())

@@ -1,6 +1,9 @@
 //! Writing: [`commit`] orders, logs, applies and publishes; [`rotate`] seals full
-//! memtables; [`backpressure`] paces writers by what the background owes.
+//! memtables; [`order`] is the order of steps in both; [`shared`] is what a tree has
+//! instead; [`backpressure`] paces writers by what the background owes.
 
 pub(crate) mod backpressure;
 pub(crate) mod commit;
+pub(crate) mod order;
 pub(crate) mod rotate;
+pub(crate) mod shared;

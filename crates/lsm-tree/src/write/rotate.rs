@@ -6,26 +6,48 @@ use crate::core::{Core, new_memtable};
 use crate::engine::Engine;
 use crate::view::{self, Step};
 use crate::write::commit::{Active, CommitState};
+use crate::write::order::{self, Seal};
+use lsm_memtable::Memtable;
+use lsm_types::SeqNo;
 use std::sync::Arc;
 
 /// The active memtables of all keyspaces together hold about this many write buffers
 /// at most, however many keyspaces there are.
 const MAX_FULL_MEMTABLES: usize = 4;
 
+/// The sealing of one keyspace's active memtable.
+struct Sealing<'a> {
+    engine: &'a Engine,
+    core: &'a Core,
+}
+
+impl Seal for Sealing<'_> {
+    type State = CommitState;
+    type Memtable = Arc<Memtable>;
+
+    fn fresh(&self, state: &CommitState) -> Option<Arc<Memtable>> {
+        let active = state.active.get(&self.core.id)?;
+        (!active.memtable.is_empty()).then(new_memtable)
+    }
+
+    fn activate(&self, state: &mut CommitState, fresh: Arc<Memtable>) {
+        if let Some(active) = state.active.get_mut(&self.core.id) {
+            active.memtable = fresh;
+        }
+    }
+
+    fn install(&self, state: &CommitState, fresh: Arc<Memtable>, sealed_at: SeqNo) {
+        let step = Step::Rotate { fresh, sealed_at, log_end: state.log.end().0 };
+        let live = || self.engine.snapshots.live();
+        let installed = view::install(&self.engine.store, self.core, step, sealed_at, live, None);
+        debug_assert!(installed.is_ok(), "a rotation writes nothing that could fail");
+    }
+}
+
 impl Engine {
     /// Seals the active memtable of `core`, unless it is empty. Says whether it did.
     pub(crate) fn rotate_locked(&self, state: &mut CommitState, core: &Arc<Core>) -> bool {
-        let (sealed_at, log_end) = (state.next_seqno, state.log.end().0);
-        let Some(active) = state.active.get_mut(&core.id) else { return false };
-        if active.memtable.is_empty() {
-            return false;
-        }
-        let fresh = new_memtable();
-        active.memtable = Arc::clone(&fresh);
-        let step = Step::Rotate { fresh, sealed_at, log_end };
-        let installed = view::install(&self.store, core, step, sealed_at, || self.snapshots.live(), None);
-        debug_assert!(installed.is_ok(), "a rotation writes nothing that could fail");
-        true
+        order::seal(&Sealing { engine: self, core }, state)
     }
 
     /// After a write of `bytes` into `cores`, seals those of their memtables that are

@@ -43,8 +43,11 @@ fn describe(edit: &Edit) -> String {
         Edit::FlushedThrough { keyspace, seqno } => {
             format!("keyspace {keyspace}: every write below seqno {seqno} is in a table")
         }
-        Edit::Log { first_segment, durable_through } => {
-            format!("log: needed from segment {first_segment} on, durable through position {durable_through}")
+        Edit::Log { first_segment, first_base, durable_through } => {
+            format!(
+                "log: needed from segment {first_segment}, position {first_base} on, durable through \
+                 position {durable_through}"
+            )
         }
         Edit::ExactFrom { keyspace, seqno } => {
             format!("keyspace {keyspace}: tables answer right for snapshots from seqno {seqno} on")

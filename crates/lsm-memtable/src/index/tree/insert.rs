@@ -1,7 +1,7 @@
 //! Inserting into the tree: the one writer's half of the protocol told in `mod`.
 //! Everything here runs under `TreeIndex::writer`.
 
-use super::node::{Inner, Leaf};
+use super::node::{Inner, Leaf, head};
 use super::order::Order;
 use super::{NewValue, TreeIndex};
 use crate::arena::{ArenaWriter, RecordRef};
@@ -146,12 +146,26 @@ impl<const N: usize> TreeIndex<N> {
 
     fn copy_leaf(&self, from: &Leaf<N>, ranks: Range<usize>, fences: Fences) -> u32 {
         let (number, leaf) = self.leaves.allocate();
-        leaf.sorted.set_skip(self.common_prefix(fences));
+        let count = ranks.len();
+        let old_skip = from.sorted.skip();
+        let skip = if from.hardly_tells_apart(ranks.clone(), WORTHWHILE) {
+            self.common_prefix(fences)
+        } else {
+            // Narrower fences share at least as much. The old heads stay right, and no
+            // record need be looked at, each of which would be a cache miss.
+            old_skip
+        };
+        leaf.sorted.set_skip(skip);
         let order = from.sorted.order();
-        for (rank, from_rank) in ranks.enumerate() {
-            let record = from.record(order, from_rank);
-            leaf.insert(Order::ascending(rank), rank, self.records.key(record).user_key, record);
+        for (slot, rank) in ranks.enumerate() {
+            let record = from.record(order, rank);
+            if skip == old_skip {
+                leaf.copy_slot(slot, from.head(order, rank), record);
+            } else {
+                leaf.copy_slot(slot, head(self.records.key(record).user_key, skip), record);
+            }
         }
+        leaf.sorted.publish(Order::ascending(count));
         number
     }
 

@@ -9,6 +9,7 @@ use lsm_sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use lsm_sync::weaken;
 use lsm_types::InternalKey;
 use std::cmp;
+use std::ops::Range;
 
 /// What leaves and inner nodes share: sorted keys, of which the first bytes lie
 /// here. Two cache lines at full fan-out.
@@ -205,6 +206,26 @@ impl<const N: usize> Leaf<N> {
         }
         self.sorted.fill(slot, user_key, &self.records[slot], record);
         self.sorted.publish(order.with_next_slot_at(rank));
+    }
+
+    /// The head of the key at a rank.
+    pub(super) fn head(&self, order: Order, rank: usize) -> u64 {
+        self.sorted.heads[order.slot(rank)].load(Ordering::Relaxed)
+    }
+
+    /// Whether the keys of `ranks` share `bytes` bytes or more of their heads.
+    pub(super) fn hardly_tells_apart(&self, ranks: Range<usize>, bytes: usize) -> bool {
+        let order = self.sorted.order();
+        let (Some(first), Some(last)) = (ranks.clone().next(), ranks.last()) else { return false };
+        let differ = self.head(order, first) ^ self.head(order, last);
+        differ.leading_zeros() as usize / 8 >= bytes
+    }
+
+    /// Fills a slot of a leaf that nobody else can reach yet and whose order does not
+    /// take it yet.
+    pub(super) fn copy_slot(&self, slot: usize, head: u64, record: RecordRef) {
+        self.sorted.heads[slot].store(head, Ordering::Relaxed);
+        self.records[slot].store(record);
     }
 
     /// Puts another record of an equal key at a taken rank, visible at once.

@@ -31,6 +31,12 @@ impl Records {
         unsafe { self.0.key(record) }
     }
 
+    /// Has the processor fetch a record that will be asked for.
+    #[inline]
+    pub(super) fn bring_in(&self, record: RecordRef) {
+        self.0.bring_in(record);
+    }
+
     /// The value of a record of this tree.
     #[inline]
     pub(super) fn value(&self, record: RecordRef) -> ValueRef<'_> {

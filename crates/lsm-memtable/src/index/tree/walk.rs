@@ -75,6 +75,9 @@ impl<const N: usize> TreeIndex<N> {
                 return Some(self.position(view, rank + 1));
             }
             if let Ok(position) = self.step_forward(view) {
+                if let Some(position) = &position {
+                    self.bring_in(position.view);
+                }
                 return position;
             }
         }
@@ -92,6 +95,15 @@ impl<const N: usize> TreeIndex<N> {
             }
         }
         self.position_up_to(self.records.key(from.record), true)
+    }
+
+    /// Has the processor fetch the records of a leaf that a walk has come to: they lie
+    /// scattered, and waiting for them together costs little more than for one.
+    fn bring_in(&self, view: LeafView) {
+        let leaf = self.leaves.get(view.leaf);
+        for rank in 0..view.order.count() {
+            self.records.bring_in(leaf.record(view.order, rank));
+        }
     }
 
     /// Whether the entry lies before `target`, or at it although what is `beyond` is sought.

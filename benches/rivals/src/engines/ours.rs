@@ -1,0 +1,129 @@
+//! This repository's engine, with its default options.
+
+use crate::engine::{self, Direction, Durability, Engine, Result, Setup, Source};
+use lsm_tree::{Compression, Cursor, Database, Keyspace, KeyspaceOptions, Options};
+use std::path::Path;
+
+/// How many entries a batch holds when sorted entries are loaded.
+const LOAD_BATCH: usize = 1000;
+
+pub(crate) struct Ours {
+    db: Database,
+    keyspace: Keyspace,
+}
+
+/// A snapshot and the keyspace that it is read through.
+pub(crate) struct Snapshot<'a>(lsm_tree::Snapshot, &'a Keyspace);
+
+impl Engine for Ours {
+    type Snapshot<'a> = Snapshot<'a>;
+
+    fn open(dir: &Path, setup: &Setup) -> Result<Self> {
+        let durability = match setup.durability {
+            Durability::Buffered => lsm_tree::Durability::Buffered,
+            Durability::Sync => lsm_tree::Durability::Sync,
+        };
+        let db = Options::default()
+            .cache_size(setup.cache_bytes as u64)
+            .write_buffer_size(setup.write_buffer_bytes)
+            .durability(durability)
+            .open(dir)?;
+        let mut options = KeyspaceOptions::default();
+        if !setup.compressed {
+            options = options.compression(Compression::None);
+        }
+        let keyspace = db.keyspace("data", options)?;
+        Ok(Self { db, keyspace })
+    }
+
+    fn put(&self, key: &[u8], value: &[u8]) -> Result {
+        Ok(self.keyspace.insert(key, value)?)
+    }
+
+    fn put_batch(&self, entries: &mut impl Source) -> Result {
+        let mut batch = self.db.batch();
+        while let Some((key, value)) = entries.next() {
+            batch.insert(&self.keyspace, key, value);
+        }
+        Ok(batch.commit()?)
+    }
+
+    fn remove(&self, key: &[u8]) -> Result {
+        Ok(self.keyspace.remove(key)?)
+    }
+
+    fn get(&self, key: &[u8], see: impl FnOnce(&[u8])) -> Result<bool> {
+        Ok(self.keyspace.get(key)?.map(|value| see(&value)).is_some())
+    }
+
+    fn scan(&self, direction: Direction, mut see: impl FnMut(&[u8], &[u8]) -> bool) -> Result {
+        let mut cursor = self.keyspace.cursor();
+        match direction {
+            Direction::Forward => {
+                cursor.seek_to_first()?;
+                walk(cursor, see)
+            }
+            Direction::Reverse => {
+                cursor.seek_to_last()?;
+                while cursor.valid() && see(cursor.key(), cursor.value()) {
+                    cursor.prev()?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn seek(&self, from: &[u8], see: impl FnMut(&[u8], &[u8]) -> bool) -> Result {
+        let mut cursor = self.keyspace.cursor();
+        cursor.seek(from)?;
+        walk(cursor, see)
+    }
+
+    fn prefix(&self, prefix: &[u8], mut see: impl FnMut(&[u8], &[u8])) -> Result {
+        self.seek(prefix, |key, value| {
+            let inside = key.starts_with(prefix);
+            if inside {
+                see(key, value);
+            }
+            inside
+        })
+    }
+
+    fn snapshot(&self) -> Result<Self::Snapshot<'_>> {
+        Ok(Snapshot(self.db.snapshot(), &self.keyspace))
+    }
+
+    /// Sorted batches: there is no ingestion beside the log.
+    fn load_sorted(&self, entries: &mut impl Source) -> Result {
+        loop {
+            let mut batch = self.db.batch();
+            while batch.len() < LOAD_BATCH {
+                let Some((key, value)) = entries.next() else { return Ok(batch.commit()?) };
+                batch.insert(&self.keyspace, key, value);
+            }
+            batch.commit()?;
+        }
+    }
+
+    fn settle(&self) -> Result {
+        self.keyspace.flush()?;
+        Ok(self.db.wait_idle()?)
+    }
+
+    fn close(self) -> Result {
+        Ok(self.db.close()?)
+    }
+}
+
+fn walk(mut cursor: Cursor, mut see: impl FnMut(&[u8], &[u8]) -> bool) -> Result {
+    while cursor.valid() && see(cursor.key(), cursor.value()) {
+        cursor.next()?;
+    }
+    Ok(())
+}
+
+impl engine::Snapshot for Snapshot<'_> {
+    fn get(&self, key: &[u8], see: impl FnOnce(&[u8])) -> Result<bool> {
+        Ok(self.0.get(self.1, key)?.map(|value| see(&value)).is_some())
+    }
+}

@@ -1,0 +1,9 @@
+//! The body `log` of `lsm_sim::fuzz` under libFuzzer. Started by `cargo fuzz run log`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    let target = lsm_sim::fuzz::target("log").expect("the target exists");
+    if let Err(why) = (target.body)(input) {
+        panic!("{why}");
+    }
+});

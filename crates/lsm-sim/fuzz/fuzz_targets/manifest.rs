@@ -1,0 +1,9 @@
+//! The body `manifest` of `lsm_sim::fuzz` under libFuzzer. Started by `cargo fuzz run manifest`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    let target = lsm_sim::fuzz::target("manifest").expect("the target exists");
+    if let Err(why) = (target.body)(input) {
+        panic!("{why}");
+    }
+});

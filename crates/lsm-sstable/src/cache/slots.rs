@@ -1,0 +1,111 @@
+//! [`Slots`]: for each block of a table, where in the cache it is. A look-up is a load
+//! here and one count in the block's frame; it takes no lock and hashes nothing.
+
+use super::BlockCache;
+use super::frame::{Block, Frame, FramePtr};
+use super::memory::prefetch;
+use lsm_sync::Arc;
+use lsm_sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::fmt;
+use std::ptr::null_mut;
+
+/// One slot for each block of one open table.
+pub(crate) struct Slots {
+    slots: Box<[Slot]>,
+    /// Set when the table is closed: its blocks are the first to go. Relaxed: a hint.
+    is_dead: AtomicBool,
+    /// Keeps the frames that slots point to.
+    cache: Arc<BlockCache>,
+}
+
+#[derive(Default)]
+struct Slot {
+    /// The block's frame, or null. Set by who loaded the block, emptied by who evicts it.
+    frame: AtomicPtr<Frame>,
+    /// Where its image starts. Relaxed, and perhaps of another block: only to have the
+    /// lines fetched that the look-up is about to read, while the frame's own is on its way.
+    image: AtomicPtr<u8>,
+}
+
+/// Lines at the start of an image that a look-up reads in a block of usual size.
+const FIRST_LINES: usize = 2;
+
+impl Slots {
+    /// Empty slots for a table of so many blocks.
+    pub(crate) fn new(cache: &Arc<BlockCache>, blocks: usize) -> Arc<Self> {
+        let slots = (0..blocks).map(|_| Slot::default()).collect();
+        Arc::new(Self { slots, is_dead: AtomicBool::new(false), cache: Arc::clone(cache) })
+    }
+
+    /// The cache that the blocks are in.
+    pub(crate) const fn cache(&self) -> &Arc<BlockCache> {
+        &self.cache
+    }
+
+    /// Bytes in memory.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        size_of_val(&*self.slots)
+    }
+
+    /// The block, if it is cached.
+    #[inline]
+    pub(crate) fn get(&self, at: usize) -> Option<Block> {
+        let slot = self.slots.get(at)?;
+        loop {
+            // Pairs with the Release in `set`.
+            let found = FramePtr::from_slot(slot.frame.load(Ordering::Acquire))?;
+            let image = slot.image.load(Ordering::Relaxed);
+            for line in 0..FIRST_LINES {
+                prefetch(image.wrapping_add(64 * line));
+            }
+            // Without a reference it is being evicted: as good as gone.
+            let block = found.try_block()?;
+            // The frame may have been emptied and filled with another block since it was
+            // found. Then whoever emptied this slot did so before that, and the exchange in
+            // `try_retain` makes it seen here; so Relaxed will do.
+            let still = slot.frame.load(Ordering::Relaxed) == found.as_ptr();
+            if still || lsm_sync::mutant("sstable.no_second_look") {
+                found.touch();
+                return Some(block);
+            }
+        }
+    }
+
+    /// Shows a cached block to readers; false when there is one already.
+    pub(super) fn set(&self, at: usize, block: &Block) -> bool {
+        let Some(slot) = self.slots.get(at) else { return false };
+        // Pairs with the Acquire in `get`: the frame itself may be new. What it holds is
+        // ordered by its count.
+        let order = Ordering::Release;
+        let is_set =
+            slot.frame.compare_exchange(null_mut(), block.frame().as_ptr(), order, Ordering::Relaxed).is_ok();
+        if is_set {
+            slot.image.store(block.view().image().as_ptr().cast_mut(), Ordering::Relaxed);
+        }
+        is_set
+    }
+
+    /// Hides a block from readers to come; for who evicts it, before its reference goes.
+    pub(super) fn clear(&self, at: usize) {
+        if let Some(slot) = self.slots.get(at) {
+            // Relaxed: what comes after is ordered by the count of the frame.
+            slot.frame.store(null_mut(), Ordering::Relaxed);
+        }
+    }
+
+    /// The table is closed, and nobody asks for its blocks again. They are left to be
+    /// evicted: hunting them down would make whoever drops the table wait.
+    pub(crate) fn retire(&self) {
+        self.is_dead.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_dead(&self) -> bool {
+        self.is_dead.load(Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for Slots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slots").field("blocks", &self.slots.len()).finish_non_exhaustive()
+    }
+}

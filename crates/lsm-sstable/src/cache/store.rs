@@ -1,0 +1,249 @@
+//! [`BlockCache`]: who may be evicted, how much there is, and where there is room.
+//! Taken under one lock by those who load blocks and by the last to let go of one; a
+//! look-up that finds its block never comes here.
+
+use super::frame::{Block, Contents, FrameChunk, FramePtr, Home};
+use super::slab::{Place, Slab};
+use super::slots::Slots;
+use crate::block::Layout;
+use lsm_sync::{Arc, Mutex};
+
+/// The cached blocks of all tables of a context, and those that are only held.
+pub(crate) struct BlockCache {
+    /// Guards frames, images and their sums. A leaf: under it nothing is read, called or
+    /// waited for; memory is taken from the allocator.
+    store: Mutex<Store>,
+}
+
+/// Figures for people.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Held {
+    /// Bytes and number of blocks in the cache.
+    pub(crate) cached_bytes: u64,
+    pub(crate) cached_blocks: u64,
+    /// Bytes of all blocks that anything refers to.
+    pub(crate) live_bytes: u64,
+}
+
+struct Store {
+    capacity_bytes: u64,
+    held: Held,
+    slab: Slab,
+    is_large: bool,
+    chunks: Vec<FrameChunk>,
+    free: Vec<FramePtr>,
+    /// The frame that the hand of the clock points to: its chunk, and where therein.
+    hand: (usize, usize),
+}
+
+/// From this size on, images and frames lie on huge pages.
+const LARGE_CACHE_BYTES: u64 = 16 << 20;
+const FIRST_FRAMES: usize = 16;
+/// What a block costs beside its image: frame and slot.
+const OVERHEAD_BYTES: usize = 144;
+/// The hand passes a block that is much used three times.
+const MAX_ROUNDS: usize = 5;
+
+/// What a block with an image of this length takes up.
+const fn weight_of(image_bytes: usize) -> u64 {
+    (Slab::bytes_for(image_bytes) + OVERHEAD_BYTES) as u64
+}
+
+impl BlockCache {
+    /// A cache of up to `capacity_bytes`.
+    pub(crate) fn new(capacity_bytes: u64) -> Arc<Self> {
+        let is_large = capacity_bytes >= LARGE_CACHE_BYTES;
+        let store = Store {
+            capacity_bytes,
+            held: Held::default(),
+            slab: Slab::new(is_large),
+            is_large,
+            chunks: Vec::new(),
+            free: Vec::new(),
+            hand: (0, 0),
+        };
+        Arc::new(Self { store: Mutex::new(store) })
+    }
+
+    /// Gives the cache a new size, evicting what no longer fits.
+    pub(crate) fn set_capacity_bytes(&self, capacity_bytes: u64) {
+        let mut store = self.store.lock();
+        store.capacity_bytes = capacity_bytes;
+        store.make_room(0);
+    }
+
+    /// Evicts everything: cached blocks keep the cache.
+    pub(crate) fn clear(&self) {
+        let capacity_bytes = {
+            let mut store = self.store.lock();
+            std::mem::replace(&mut store.capacity_bytes, 0)
+        };
+        self.set_capacity_bytes(0);
+        self.store.lock().capacity_bytes = capacity_bytes;
+    }
+
+    /// What there is now.
+    pub(crate) fn held(&self) -> Held {
+        self.store.lock().held
+    }
+
+    /// Takes back frame and image of a block that nobody refers to.
+    pub(super) fn reclaim(&self, frame: FramePtr, image: Place) {
+        self.store.lock().reclaim(frame, image);
+    }
+
+    /// A block turned out not to be cached after all.
+    fn uncache(&self, image_bytes: usize) {
+        self.store.lock().count_evicted(image_bytes);
+    }
+}
+
+impl Store {
+    fn take_frame(&mut self) -> FramePtr {
+        loop {
+            if let Some(frame) = self.free.pop() {
+                return frame;
+            }
+            let frames = FIRST_FRAMES << self.chunks.len().min(10);
+            let chunk = FrameChunk::new(self.is_large, frames);
+            // The first frames are the first to be used.
+            self.free.extend((0..chunk.len()).rev().filter_map(|at| chunk.get(at)));
+            self.chunks.push(chunk);
+        }
+    }
+
+    fn reclaim(&mut self, frame: FramePtr, image: Place) {
+        self.held.live_bytes -= weight_of(image.bytes().len());
+        self.slab.give_back(image);
+        self.free.push(frame);
+    }
+
+    fn count_evicted(&mut self, image_bytes: usize) {
+        self.held.cached_bytes -= weight_of(image_bytes);
+        self.held.cached_blocks -= 1;
+    }
+
+    /// Evicts until so many bytes more may be cached; false when they cannot be.
+    fn make_room(&mut self, bytes: u64) -> bool {
+        let Some(limit) = self.capacity_bytes.checked_sub(bytes) else {
+            if self.capacity_bytes == 0 {
+                self.evict_down_to(0);
+            }
+            return false;
+        };
+        self.evict_down_to(limit)
+    }
+
+    fn evict_down_to(&mut self, limit: u64) -> bool {
+        let frames: usize = self.chunks.iter().map(FrameChunk::len).sum();
+        let mut steps = frames * MAX_ROUNDS;
+        while self.held.cached_bytes > limit {
+            if steps == 0 {
+                // Blocks that are being loaded are counted and cannot be evicted.
+                return false;
+            }
+            steps -= 1;
+            let Some(frame) = self.turn() else { return false };
+            if frame.is_cached() && (!frame.spend_use() || frame.is_orphan()) {
+                self.evict(frame);
+            }
+        }
+        true
+    }
+
+    /// The frame at the hand, which goes on to the next.
+    fn turn(&mut self) -> Option<FramePtr> {
+        let (chunk_at, at) = self.hand;
+        let chunk = self.chunks.get(chunk_at)?;
+        let frame = chunk.get(at);
+        self.hand = match at + 1 < chunk.len() {
+            true => (chunk_at, at + 1),
+            false if chunk_at + 1 < self.chunks.len() => (chunk_at + 1, 0),
+            false => (0, 0),
+        };
+        frame
+    }
+
+    fn evict(&mut self, frame: FramePtr) {
+        frame.set_cached(false);
+        if let Some(Home { slots, at, image_bytes }) = frame.take_home() {
+            slots.clear(at);
+            self.count_evicted(image_bytes);
+        }
+        if frame.give_up()
+            && let Some(Contents { image, cache, .. }) = frame.take_contents()
+        {
+            self.reclaim(frame, image);
+            // Not the last reference: whoever evicts has one.
+            drop(cache);
+        }
+    }
+}
+
+/// Memory for an image that is being loaded.
+pub(crate) struct Draft {
+    cache: Arc<BlockCache>,
+    frame: FramePtr,
+    /// There until `finish`.
+    image: Option<Place>,
+    is_cached: bool,
+}
+
+impl Draft {
+    /// Memory for an image of so many bytes. If it is to be `cached`, others are evicted
+    /// for it; where that makes no room, it is not cached.
+    pub(crate) fn new(cache: &Arc<BlockCache>, image_bytes: u32, cached: bool) -> Self {
+        let mut store = cache.store.lock();
+        let weight = weight_of(image_bytes as usize);
+        let is_cached = cached && store.make_room(weight);
+        if is_cached {
+            store.held.cached_bytes += weight;
+            store.held.cached_blocks += 1;
+        }
+        store.held.live_bytes += weight;
+        let image = Some(store.slab.take(image_bytes));
+        let frame = store.take_frame();
+        drop(store);
+        Self { cache: Arc::clone(cache), frame, image, is_cached }
+    }
+
+    /// The image, to be written: initialised, with any contents.
+    pub(crate) fn image(&mut self) -> &mut [u8] {
+        self.image.as_mut().map_or(&mut [], Place::bytes_mut)
+    }
+
+    /// The block, now that the image is there and checked. It is found in its slot unless
+    /// another thread was faster, or the draft was not to be cached.
+    pub(crate) fn finish(mut self, layout: Layout, slots: &Arc<Slots>, at: usize) -> Block {
+        let Some(image) = self.image.take() else {
+            unreachable!("a draft has an image until it is finished")
+        };
+        let image_bytes = image.bytes().len();
+        let contents = Contents { image, layout, cache: Arc::clone(&self.cache) };
+        let home = self.is_cached.then(|| Home { slots: Arc::clone(slots), at, image_bytes });
+        let block = self.frame.fill_new(contents, home);
+        if self.is_cached {
+            self.is_cached = false;
+            if slots.set(at, &block) {
+                self.frame.set_cached(true);
+            } else {
+                // The cache's reference, which nobody has seen.
+                drop(self.frame.take_home());
+                self.frame.give_up();
+                self.cache.uncache(image_bytes);
+            }
+        }
+        block
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        let Some(image) = self.image.take() else { return };
+        let mut store = self.cache.store.lock();
+        if self.is_cached {
+            store.count_evicted(image.bytes().len());
+        }
+        store.reclaim(self.frame, image);
+    }
+}
