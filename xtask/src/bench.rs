@@ -60,7 +60,7 @@ impl Settings {
 pub(crate) fn run(workspace: &Workspace, bench: &Bench) -> Outcome {
     let Bench::Rivals(settings) = bench;
     let mut command =
-        Command::cargo(&workspace.root, &format!("run --release --locked --manifest-path {MANIFEST} -- run"));
+        Command::cargo(&workspace.root, &format!("run --release --manifest-path {MANIFEST} -- run"));
     for (name, value) in [
         ("--only", settings.only.clone()),
         ("--engines", settings.engines.clone()),

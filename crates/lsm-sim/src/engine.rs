@@ -251,8 +251,8 @@ impl Engine {
                 }
             }
         }
-        if batch.is_empty() != (batch.len() == 0) {
-            return Err(Stop::Differs("a batch is empty and is not".into()));
+        if batch.len() > writes.len() || batch.is_empty() != batch.len().eq(&0) {
+            return Err(Stop::Differs(format!("a batch of {} writes has {}", writes.len(), batch.len())));
         }
         batch.commit().map_err(failed("commit"))
     }

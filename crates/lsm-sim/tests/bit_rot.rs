@@ -3,11 +3,7 @@
 //! answer or an error that names file and offset, verification finds each change that is
 //! not met on the way, and memory stays bounded.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test stops where things are not as they should be"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops where things are not as they should be")]
 
 use lsm_sim::{Random, seed_from_env};
 use lsm_tree::{Compaction, Compression, Database, Error, Execution, KeyspaceOptions, Options};
@@ -34,7 +30,10 @@ fn keyspaces(database: &Database) -> Result<[lsm_tree::Keyspace; 3], Error> {
     let small = KeyspaceOptions::default().block_size(256);
     Ok([
         database.keyspace("lz4", small.clone())?,
-        database.keyspace("plain", small.clone().compression(Compression::None).compaction(Compaction::SizeTiered))?,
+        database.keyspace(
+            "plain",
+            small.clone().compression(Compression::None).compaction(Compaction::SizeTiered),
+        )?,
         database.keyspace("no filter", small.filter_bits_per_key(0.0))?,
     ])
 }
@@ -163,7 +162,12 @@ fn every_changed_byte_of_a_small_database_is_found() {
         }
     }
     println!("{changed} changes in {} files, {} unnoticed", all.len(), unnoticed.len());
-    assert!(unnoticed.is_empty(), "{} of {changed} unnoticed: {:?}", unnoticed.len(), &unnoticed[..unnoticed.len().min(20)]);
+    assert!(
+        unnoticed.is_empty(),
+        "{} of {changed} unnoticed: {:?}",
+        unnoticed.len(),
+        &unnoticed[..unnoticed.len().min(20)]
+    );
     assert!(peak_memory_bytes() < MEMORY_LIMIT_BYTES, "memory: {}", peak_memory_bytes());
 }
 

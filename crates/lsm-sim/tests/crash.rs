@@ -96,9 +96,7 @@ fn new_disk() -> MemFs {
 fn on(config: &Config, fs: Arc<dyn Fs>, seed: u64) -> Options {
     let mut options = config.options.clone();
     options.advanced().clock(Arc::new(SimClock::default()));
-    Config::on(config.name, fs, Path::new(DIR), options, config.keyspace.clone())
-        .deterministic(seed)
-        .options
+    Config::on(config.name, fs, Path::new(DIR), options, config.keyspace.clone()).deterministic(seed).options
 }
 
 /// Opens what was left; the last batch that is there.

@@ -154,7 +154,7 @@ impl World {
     }
 
     /// Runs the bodies beside flushes and compactions; the history.
-    fn run(self, bodies: Vec<Box<dyn FnOnce(&Self) + Send>>) -> Vec<Transaction> {
+    fn run(self, bodies: Vec<Body>) -> Vec<Transaction> {
         thread::scope(|scope| {
             scope.spawn(|| self.churn());
             let threads: Vec<_> = bodies

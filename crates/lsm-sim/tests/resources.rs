@@ -9,7 +9,7 @@
 )]
 
 use lsm_sim::{Call, HookFs};
-use lsm_tree::{Compression, KeyspaceOptions, Options, Profile};
+use lsm_tree::{Compression, Database, KeyspaceOptions, Options, Profile};
 use lsm_vfs::{Fs, MemFs, OsFs};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -276,4 +276,11 @@ fn an_old_snapshot_does_not_keep_ten_memtables_in_memory() {
     // Each of ten rounds has 8 MB.
     let kib = measure("old snapshot");
     assert!(kib < 60 << 10, "{} MiB are in memory after ten flushes", kib >> 10);
+}
+
+#[test]
+fn defaults_open_without_any_option() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = Database::open(dir.path().join("some/new/place")).unwrap();
+    database.keyspace("k", KeyspaceOptions::default()).unwrap().insert("a", "1").unwrap();
 }

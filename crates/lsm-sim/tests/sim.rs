@@ -1,15 +1,14 @@
 //! The simulator: kept scripts, the same run twice, fresh seeds, a share of the fault
 //! sweep; and its teeth, on disks that lie.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test stops where things are not as they should be"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops where things are not as they should be")]
 
 use lsm_sim::sim::{FaultSweep, Lie, Mix, SimCampaign, SimOp, generate_sim, run_sim};
 use lsm_sim::{Script, seed_from_env};
+use lsm_tree::{Execution, KeyspaceOptions, Options};
+use lsm_vfs::MemFs;
 use std::path::Path;
+use std::sync::Arc;
 
 /// `LSM_SIM_SCRIPT=file cargo test … kept_simulations` replays one file more.
 #[test]
@@ -92,4 +91,35 @@ fn a_disk_that_ignores_syncs_of_directories_is_noticed() {
 fn a_disk_that_ignores_syncs_of_the_manifest_is_noticed() {
     // A new manifest is written under another name.
     notices(Lie::SyncOf("MANIFEST.new"), 20);
+}
+
+/// Opening makes a new segment of the log, so it needs a little room; without, it says so
+/// and changes nothing.
+#[test]
+fn opening_on_a_full_disk_says_so_and_loses_nothing() {
+    let disk = MemFs::new();
+    let open = || {
+        let mut options = Options::default();
+        let execution = Execution::Deterministic { seed: 1 };
+        options.advanced().fs(Arc::new(disk.clone())).seed(1).execution(execution);
+        options.open("db")
+    };
+    let database = open().unwrap();
+    let keyspace = database.keyspace("k", KeyspaceOptions::default()).unwrap();
+    for number in 0..100_u32 {
+        keyspace.insert(number.to_be_bytes(), "value").unwrap();
+    }
+    keyspace.flush().unwrap();
+    keyspace.insert("last", "value").unwrap();
+    drop((database, keyspace));
+    for _ in 0..3 {
+        disk.set_capacity(disk.used_bytes());
+        let error = open().expect_err("it opened without room for a segment of the log");
+        assert!(error.is_disk_full(), "{error:?}");
+    }
+    disk.set_capacity(u64::MAX);
+    let database = open().unwrap();
+    let keyspace = database.keyspace("k", KeyspaceOptions::default()).unwrap();
+    assert_eq!(keyspace.len().unwrap(), 101);
+    keyspace.insert("new", "value").unwrap();
 }

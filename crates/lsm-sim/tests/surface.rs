@@ -302,8 +302,7 @@ fn what_the_list_says_is_true() {
 
 #[test]
 fn every_kind_of_step_comes_up_in_simulations() {
-    let texts: Vec<String> =
-        (0..300).map(|seed| generate_sim(seed, &Mix::default()).to_string()).collect();
+    let texts: Vec<String> = (0..300).map(|seed| generate_sim(seed, &Mix::default()).to_string()).collect();
     let verbs = ["set", "wait", "crash", "stop", "fault", "heal", "account", "put", "batch", "checkpoint"];
     for verb in verbs {
         let is_there = texts.iter().any(|text| text.lines().any(|line| line.split(' ').next() == Some(verb)));

@@ -123,6 +123,44 @@ fn readers_on_many_threads_get_right_answers() {
 }
 
 #[test]
+fn a_large_cache_gives_right_answers_while_it_evicts_shrinks_and_loses_tables() {
+    // Large enough for huge pages, and smaller than the two tables together.
+    let (context, first) = open(90_000, 16 << 20);
+    let path = Path::new("second.sst");
+    let mut writer = TableWriter::create(&**context.fs(), path, 9, &WriterOptions::default()).unwrap();
+    for (key, value) in entries(90_000) {
+        writer.add(key.as_borrowed(), &value).unwrap();
+    }
+    let meta = writer.finish(0).unwrap();
+    let second = Arc::new(Table::open(&context, path.into(), 43, &meta).unwrap());
+    let threads = (0..4_u64).map(|seed| {
+        let tables = [Arc::clone(&first), Arc::clone(&second)];
+        lsm_sync::thread::spawn(move || {
+            let mut random = SplitMix64::new(seed);
+            let mut held = Vec::new();
+            for round in 0..30_000 {
+                let i = random.below(90_000);
+                let value = get(&tables[random.below(2) as usize], i);
+                assert_eq!(value, [i as u8; 100]);
+                if round % 100 == 0 {
+                    held.push((i, value));
+                }
+            }
+            held.into_iter().for_each(|(i, value)| assert_eq!(value, [i as u8; 100], "what is held stays"));
+        })
+    });
+    let threads: Vec<_> = threads.collect();
+    context.set_cache_bytes(4 << 20);
+    context.set_cache_bytes(16 << 20);
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    drop(first);
+    (0..90_000).step_by(7).for_each(|i| assert_eq!(get(&second, i), [i as u8; 100]));
+    let stats = context.stats();
+    assert!(stats.cached_bytes <= 16 << 20 && stats.cached_blocks > 1000, "{stats:?}");
+    assert_eq!(stats.pinned_bytes, 0);
+}
+
+#[test]
 fn reading_ahead_needs_few_reads_and_short_scans_read_little() {
     let (context, table) = open(20_000, 0);
     let mut cursor = table.cursor(ReadOptions { fill_cache: false, readahead_bytes: 128 << 10 });

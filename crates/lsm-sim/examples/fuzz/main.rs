@@ -234,8 +234,11 @@ impl<'a> Hunt<'a> {
         match outcome {
             Ok(note) => {
                 let news = self.coverage.has_news() | self.notes.insert(note);
-                if news && self.kept.len() < MOST_KEPT {
-                    self.kept.push(input);
+                match self.kept.len() {
+                    _ if !news => {}
+                    0..MOST_KEPT => self.kept.push(input),
+                    // The place of an old one, by a number that the seed decides.
+                    len => self.kept[lsm_vfs::mix64(self.inputs) as usize % len] = input,
                 }
                 Ok(())
             }

@@ -18,7 +18,9 @@ fn main() -> ExitCode {
         ["hash", seed, runs] => hash(seed, runs),
         ["faults", stride] => faults(stride),
         ["replay", file] => replay(file),
-        _ => Err("usage: sim crash SEED CRASHES SECONDS | hash SEED RUNS | faults STRIDE | replay FILE".into()),
+        _ => {
+            Err("usage: sim crash SEED CRASHES SECONDS | hash SEED RUNS | faults STRIDE | replay FILE".into())
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

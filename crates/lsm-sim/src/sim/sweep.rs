@@ -141,7 +141,8 @@ fn script(job: Job, after: u32) -> Script<SimOp> {
             ops.push(SimOp::Op(Op::Verify));
         }
     }
-    let tail = ["heal", "batch sync; put a tail 1x100; put b tail 2x100", "flush a", "idle", "verify", "check"];
+    let tail =
+        ["heal", "batch sync; put a tail 1x100; put b tail 2x100", "flush a", "idle", "verify", "check"];
     ops.extend(tail.into_iter().filter_map(|line| line.parse().ok()));
     Script { seed: 0x5eed ^ job.workload as u64, ops }
 }

@@ -57,6 +57,9 @@ pub(super) struct Frame {
     home: UnsafeCell<Option<Home>>,
 }
 
+#[cfg(not(lsm_loom))]
+const _: () = assert!(size_of::<Frame>() == 128);
+
 // SAFETY: the atomics are shared; `contents` is written only by who has the frame for
 // itself, since its count is zero, and `home` as its doc says.
 unsafe impl Send for Frame {}
