@@ -188,6 +188,11 @@ impl<P: Parts> Cursor for ConcatCursor<P> {
     }
 
     #[inline]
+    fn is_first_of_key(&self) -> Option<bool> {
+        self.current.as_ref().and_then(|(_, cursor)| cursor.is_first_of_key())
+    }
+
+    #[inline]
     fn next(&mut self) -> Result<(), Self::Error> {
         let Some((_, cursor)) = &mut self.current else { return Ok(()) };
         let outcome = cursor.next();

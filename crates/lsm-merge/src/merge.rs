@@ -323,6 +323,27 @@ impl<C: Cursor> Cursor for MergeCursor<C> {
         })
     }
 
+    /// Told while walking backward, when the runner-up stands on what comes before.
+    #[inline]
+    fn is_first_of_key(&self) -> Option<bool> {
+        let &top = self.heap.first()?;
+        let is_first = self.cursor(top).is_first_of_key()?;
+        if !is_first || self.sources.len() == 1 {
+            return Some(is_first);
+        }
+        if !self.backward {
+            return None;
+        }
+        let is_alone = match self.heap.get(self.runner_up).filter(|_| self.runner_up > 0) {
+            None => true,
+            Some(&next) => {
+                next.prefix != top.prefix
+                    || self.cursor(next).key().user_key != self.cursor(top).key().user_key
+            }
+        };
+        Some(is_alone)
+    }
+
     /// Seeks each source whose entries are all numbered below `below` to the far end
     /// of the span.
     fn skip_covered(&mut self, span: &KeySpan, below: SeqNo) -> Result<bool, C::Error> {

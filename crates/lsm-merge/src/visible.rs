@@ -6,7 +6,8 @@
 //! copy. Going backward versions of a key come oldest first, so the newest visible
 //! one is known only when the inner cursor has passed it: it is kept in buffers that
 //! are reused, and the inner cursor stands somewhere before all that the snapshot
-//! sees of the shown key.
+//! sees of the shown key. Where the inner cursor can tell that no newer version comes,
+//! as for most entries of a table, it stays on the entry, which is lent as above.
 
 use crate::coverage::Coverage;
 use crate::expiry;
@@ -23,6 +24,9 @@ enum Position {
     Forward,
     /// The entry shown is kept; the inner cursor stands before it, or nowhere.
     Backward,
+    /// Going backward, the inner cursor stands on the entry shown, and the one before it
+    /// is of another key.
+    BackwardInPlace,
 }
 
 /// Walks the user keys that a snapshot sees, in both directions, showing of each the
@@ -44,6 +48,9 @@ pub struct VisibleCursor<C> {
     /// backward, the key shown.
     key: Vec<u8>,
     kept: Kept,
+    /// What the last seek forward has passed.
+    hidden_keys: u32,
+    may_return: bool,
 }
 
 impl<C: Cursor> VisibleCursor<C> {
@@ -60,6 +67,8 @@ impl<C: Cursor> VisibleCursor<C> {
             position: Position::Nowhere,
             key: Vec::new(),
             kept: Kept::default(),
+            hidden_keys: 0,
+            may_return: false,
         }
     }
 
@@ -84,7 +93,7 @@ impl<C: Cursor> VisibleCursor<C> {
     pub fn key(&self) -> &[u8] {
         match self.position {
             Position::Nowhere => &[],
-            Position::Forward => self.inner.key().user_key,
+            Position::Forward | Position::BackwardInPlace => self.inner.key().user_key,
             Position::Backward => &self.key,
         }
     }
@@ -96,7 +105,7 @@ impl<C: Cursor> VisibleCursor<C> {
     pub fn value(&self) -> &[u8] {
         let stored = match self.position {
             Position::Nowhere => return &[],
-            Position::Forward => self.inner.value(),
+            Position::Forward | Position::BackwardInPlace => self.inner.value(),
             Position::Backward => self.kept.value(),
         };
         if self.kind() == ValueKind::ExpiringValue {
@@ -110,7 +119,7 @@ impl<C: Cursor> VisibleCursor<C> {
     #[must_use]
     pub fn key_slice(&self) -> Slice {
         match self.position {
-            Position::Forward => self.inner.key_slice(),
+            Position::Forward | Position::BackwardInPlace => self.inner.key_slice(),
             Position::Nowhere | Position::Backward => Slice::copy_from(self.key()),
         }
     }
@@ -120,7 +129,7 @@ impl<C: Cursor> VisibleCursor<C> {
     pub fn value_slice(&self) -> Slice {
         let stored = match self.position {
             Position::Nowhere => return Slice::empty(),
-            Position::Forward => self.inner.value_slice(),
+            Position::Forward | Position::BackwardInPlace => self.inner.value_slice(),
             Position::Backward => self.kept.value_slice(),
         };
         if self.kind() == ValueKind::ExpiringValue {
@@ -148,13 +157,27 @@ impl<C: Cursor> VisibleCursor<C> {
     fn trailer(&self) -> Trailer {
         match self.position {
             Position::Backward => self.kept.trailer(),
-            Position::Nowhere | Position::Forward => self.inner.key().trailer,
+            _ => self.inner.key().trailer,
         }
     }
 
     /// The cursor underneath.
     pub const fn inner(&self) -> &C {
         &self.inner
+    }
+
+    /// How many keys the last [`seek`](Self::seek) has passed that will stay hidden from all
+    /// later snapshots as well, as long as nobody writes them again. None when one of those
+    /// passed may return by itself: it has expired, and the clock may be set back; or a weak
+    /// tombstone hides more values than one.
+    #[must_use]
+    pub const fn hidden_for_good(&self) -> u32 {
+        if self.may_return { 0 } else { self.hidden_keys }
+    }
+
+    /// Gives up the position.
+    pub const fn leave(&mut self) {
+        self.position = Position::Nowhere;
     }
 
     /// Moves to the first key.
@@ -185,7 +208,9 @@ impl<C: Cursor> VisibleCursor<C> {
     /// Those of the inner cursor.
     pub fn seek(&mut self, target: &[u8]) -> Result<(), C::Error> {
         self.guard(|this| {
-            let from = target.max(this.span.start.as_bytes());
+            let start = this.span.start.as_bytes();
+            let from = if start.is_empty() { target } else { target.max(start) };
+            (this.hidden_keys, this.may_return) = (0, false);
             let Some(place) = InternalKey::seek_to(from, this.snapshot) else { return Ok(()) };
             this.inner.seek(place)?;
             this.find_forward(false)
@@ -215,7 +240,7 @@ impl<C: Cursor> VisibleCursor<C> {
     pub fn next(&mut self) -> Result<(), C::Error> {
         match self.position {
             Position::Nowhere => Ok(()),
-            Position::Forward => self.guard(|this| {
+            Position::Forward | Position::BackwardInPlace => self.guard(|this| {
                 this.key.clear();
                 this.key.extend_from_slice(this.inner.key().user_key);
                 this.inner.next()?;
@@ -243,6 +268,10 @@ impl<C: Cursor> VisibleCursor<C> {
                 this.find_backward()
             }),
             Position::Backward => self.guard(Self::find_backward),
+            Position::BackwardInPlace => self.guard(|this| {
+                this.inner.prev()?;
+                this.find_backward()
+            }),
         }
     }
 
@@ -258,10 +287,15 @@ impl<C: Cursor> VisibleCursor<C> {
     #[inline]
     fn find_forward(&mut self, mut passing: bool) -> Result<(), C::Error> {
         let (mut steps, mut covered_entries) = (0, 0);
+        // Under a weak tombstone: how many values may still follow.
+        let mut values_left = None;
         while self.inner.valid() {
             let key = self.inner.key();
             let (seqno, kind) = (key.seqno(), key.kind());
             if passing && key.user_key == self.key {
+                if values_left.is_some() {
+                    values_left = self.look_under_weak(kind, steps, values_left);
+                }
                 self.step_past_older(&mut steps)?;
                 continue;
             }
@@ -276,7 +310,10 @@ impl<C: Cursor> VisibleCursor<C> {
             let mut covered = None;
             let is_hidden = match kind {
                 ValueKind::Tombstone | ValueKind::WeakTombstone => true,
-                ValueKind::ExpiringValue if expiry::is_expired(self.inner.value(), self.now_ms) => true,
+                ValueKind::ExpiringValue if expiry::is_expired(self.inner.value(), self.now_ms) => {
+                    self.may_return = true;
+                    true
+                }
                 _ => {
                     covered = self.coverage.over(key.user_key, seqno);
                     covered.is_some()
@@ -289,6 +326,8 @@ impl<C: Cursor> VisibleCursor<C> {
             self.key.clear();
             self.key.extend_from_slice(key.user_key);
             (passing, steps) = (true, 0);
+            self.hidden_keys = self.hidden_keys.wrapping_add(1);
+            values_left = (kind == ValueKind::WeakTombstone).then_some(1);
             covered_entries += u32::from(covered.is_some());
             match covered {
                 Some(covered) if covered_entries % STEPS_BEFORE_SEEK == 0 => {
@@ -300,6 +339,18 @@ impl<C: Cursor> VisibleCursor<C> {
             }
         }
         Ok(())
+    }
+
+    /// With the inner cursor on an older version under a weak tombstone, how many values may
+    /// still follow before one could return; `None` when no more are to be counted.
+    fn look_under_weak(&mut self, kind: ValueKind, steps: u32, values_left: Option<u32>) -> Option<u32> {
+        if kind == ValueKind::Tombstone {
+            return None;
+        }
+        let left =
+            if kind.is_tombstone() { values_left } else { values_left.and_then(|left| left.checked_sub(1)) };
+        self.may_return |= left.is_none() || steps >= STEPS_BEFORE_SEEK;
+        left
     }
 
     /// Steps over a version of `self.key`, or over all that are left of it.
@@ -335,7 +386,8 @@ impl<C: Cursor> VisibleCursor<C> {
         let (mut steps, mut covered_entries) = (0, 0);
         while self.inner.valid() {
             let key = self.inner.key();
-            if key.user_key < self.span.start.as_bytes() {
+            // Comparing with no bytes is slow where they lie nowhere.
+            if !self.span.start.is_empty() && key.user_key < self.span.start.as_bytes() {
                 break;
             }
             let is_of_interest = key.seqno() < self.snapshot
@@ -354,25 +406,42 @@ impl<C: Cursor> VisibleCursor<C> {
                 continue;
             }
             steps = 0;
-            self.key.clear();
-            self.key.extend_from_slice(key.user_key);
-            self.keep_newest_visible()?;
-            let kind = self.kept.trailer().kind();
-            if kind.is_tombstone()
-                || (kind == ValueKind::ExpiringValue && expiry::is_expired(self.kept.value(), self.now_ms))
-            {
-                continue;
-            }
-            let Some(covered) = self.coverage.over(&self.key, self.kept.trailer().seqno()) else {
-                self.position = Position::Backward;
-                return Ok(());
+            let is_in_place = self.inner.is_first_of_key() == Some(true);
+            let (trailer, is_expired) = if is_in_place {
+                (key.trailer, Self::is_expired(key.kind(), self.inner.value(), self.now_ms))
+            } else {
+                self.key.clear();
+                self.key.extend_from_slice(key.user_key);
+                self.keep_newest_visible()?;
+                let trailer = self.kept.trailer();
+                (trailer, Self::is_expired(trailer.kind(), self.kept.value(), self.now_ms))
             };
-            covered_entries += 1;
-            if covered_entries % STEPS_BEFORE_SEEK == 0 {
-                self.inner.skip_covered(&covered.span, covered.below)?;
+            let mut covered = None;
+            let is_hidden = trailer.kind().is_tombstone() || is_expired || {
+                let user_key = if is_in_place { self.inner.key().user_key } else { &self.key };
+                covered = self.coverage.over(user_key, trailer.seqno());
+                covered.is_some()
+            };
+            if !is_hidden {
+                self.position = if is_in_place { Position::BackwardInPlace } else { Position::Backward };
+                return Ok(());
+            }
+            covered_entries += u32::from(covered.is_some());
+            let has_moved = match covered {
+                Some(covered) if covered_entries % STEPS_BEFORE_SEEK == 0 => {
+                    self.inner.skip_covered(&covered.span, covered.below)?
+                }
+                _ => false,
+            };
+            if is_in_place && !has_moved {
+                self.inner.prev()?;
             }
         }
         Ok(())
+    }
+
+    fn is_expired(kind: ValueKind, stored: &[u8], now_ms: u64) -> bool {
+        kind == ValueKind::ExpiringValue && expiry::is_expired(stored, now_ms)
     }
 
     /// With the inner cursor on the oldest version of `self.key`, keeps the newest

@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::op::{Durability, Write};
 use crate::read::{Order, Read, Step};
 use crate::text::Bounds;
-use lsm_tree::{Database, Keyspace, KeyspaceStats, RecoveryReport, Slice, Snapshot, Stats};
+use lsm_tree::{Database, Keyspace, KeyspaceStats, LevelStats, RecoveryReport, Slice, Snapshot, Stats};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
@@ -26,6 +26,14 @@ pub struct Handle(Keyspace);
 
 /// A snapshot.
 pub struct Reader(Snapshot);
+
+/// The tables of a keyspace, as far as its stats tell them apart.
+#[derive(PartialEq)]
+struct AllLevels {
+    keyspace: String,
+    levels: Vec<LevelStats>,
+    changes: u64,
+}
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -293,14 +301,34 @@ impl Engine {
     /// # Errors
     /// The engine's.
     pub fn check_tables(&self) -> Result<(), Stop> {
-        let report = self.database.verify().map_err(failed("verify"))?;
-        let stats = self.database.stats();
-        let levels = stats.keyspaces.iter().flat_map(|keyspace: &KeyspaceStats| &keyspace.levels);
-        let counted = levels.map(|level| level.tables as u64).sum::<u64>();
-        if report.tables == counted {
-            return Ok(());
+        let mut before = self.all_levels();
+        loop {
+            let report = self.database.verify().map_err(failed("verify"))?;
+            let after = self.all_levels();
+            if before != after {
+                // A flush or a compaction ended meanwhile, and the two tell of different
+                // moments. Nobody writes, so the background comes to rest.
+                before = after;
+                continue;
+            }
+            let counted =
+                after.iter().flat_map(|of| &of.levels).map(|level| level.tables as u64).sum::<u64>();
+            if report.tables == counted {
+                return Ok(());
+            }
+            let what = format!("{} tables were verified, the stats count {counted}", report.tables);
+            return Err(Stop::Differs(what));
         }
-        Err(Stop::Differs(format!("{} tables were verified, the stats count {counted}", report.tables)))
+    }
+
+    /// What tables there are, and how much work has changed them.
+    fn all_levels(&self) -> Vec<AllLevels> {
+        let of = |of: KeyspaceStats| AllLevels {
+            keyspace: of.name,
+            levels: of.levels,
+            changes: of.flushes + of.compactions,
+        };
+        self.stats().keyspaces.into_iter().map(of).collect()
     }
 
     /// What the database says about itself.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub struct ReadOptions {
     /// Whether blocks that had to be read are put into the cache.
     pub fill_cache: bool,
-    /// How much a forward walk reads in one go at most; 0: block by block. It starts
+    /// How much a walk reads in one go at most; 0: block by block. It starts
     /// small and doubles, so that a short scan reads little.
     pub readahead_bytes: usize,
 }
@@ -25,6 +25,9 @@ impl Default for ReadOptions {
         Self { fill_cache: true, readahead_bytes: 128 << 10 }
     }
 }
+
+/// How many entries ahead a walk backward has rows fetched.
+const FETCHED_AHEAD: usize = 8;
 
 /// The first reading ahead of a walk.
 const FIRST_READAHEAD_BYTES: u64 = 16 << 10;
@@ -43,7 +46,7 @@ pub struct TableCursor {
     ahead: Ahead,
 }
 
-/// Bytes of contiguous blocks that a forward walk has read and not yet used.
+/// Bytes of contiguous blocks that a walk has read and not yet used.
 #[derive(Debug, Default)]
 struct Ahead {
     bytes: Vec<u8>,
@@ -84,7 +87,7 @@ impl TableCursor {
         let Some(at) = at.filter(|&at| at < self.table.index.len()) else { return Ok(None) };
         let block = match current {
             Some(block) if at == self.block_at => block,
-            _ if sequential && self.options.readahead_bytes > 0 => self.next_block(at)?,
+            _ if sequential && self.options.readahead_bytes > 0 => self.neighbour(at)?,
             _ => {
                 self.ahead.window = 0;
                 self.table.block(at, self.options.fill_cache)?
@@ -94,9 +97,9 @@ impl TableCursor {
         Ok(Some(self.block.insert(block)))
     }
 
-    /// The block after the current one: from what was read ahead, the cache, or a read
-    /// of it and some that follow.
-    fn next_block(&mut self, at: usize) -> Result<Block, Error> {
+    /// The block after or before the current one: from what was read ahead, the cache, or
+    /// a read of it and some that lie in the same direction.
+    fn neighbour(&mut self, at: usize) -> Result<Block, Error> {
         let (start, end) = self.table.extent(at)?;
         if let Some(stored) = self.ahead.get(start, end) {
             return self.table.block_from(at, stored, self.options.fill_cache);
@@ -106,24 +109,30 @@ impl TableCursor {
         }
         let limit = self.options.readahead_bytes as u64;
         self.ahead.window = (self.ahead.window * 2).max(FIRST_READAHEAD_BYTES).min(limit);
-        let mut last = at;
-        let mut read_end = end;
-        while let Some((_, next_end)) = self.table.index.extent(last + 1)
-            && next_end - start <= self.ahead.window
-        {
-            last += 1;
-            read_end = next_end;
+        let is_forward = at > self.block_at;
+        let (mut farthest, mut read_start, mut read_end) = (at, start, end);
+        loop {
+            let next = if is_forward { farthest.checked_add(1) } else { farthest.checked_sub(1) };
+            let Some((next, (next_start, next_end))) =
+                next.and_then(|next| Some((next, self.table.index.extent(next)?)))
+            else {
+                break;
+            };
+            if read_end.max(next_end) - read_start.min(next_start) > self.ahead.window {
+                break;
+            }
+            (farthest, read_start, read_end) = (next, read_start.min(next_start), read_end.max(next_end));
         }
-        if last == at {
+        if farthest == at {
             return self.table.read_block(at, self.options.fill_cache);
         }
-        self.ahead.start = start;
-        let outcome = self.table.source.read_into(start, read_end, &mut self.ahead.bytes);
+        self.ahead.start = read_start;
+        let outcome = self.table.source.read_into(read_start, read_end, &mut self.ahead.bytes);
         if outcome.is_err() {
             self.ahead.bytes.clear();
         }
         outcome?;
-        self.table.source.context.count_read((last - at + 1) as u64, read_end - start);
+        self.table.source.context.count_read((farthest.abs_diff(at) + 1) as u64, read_end - read_start);
         let stored = self.ahead.get(start, end).unwrap_or_default();
         self.table.block_from(at, stored, self.options.fill_cache)
     }
@@ -137,9 +146,11 @@ impl TableCursor {
     }
 
     /// Enters a block and stands on its last entry.
-    fn enter_last(&mut self, at: Option<usize>) -> Result<(), Error> {
-        if let Some(count) = self.enter(at, false)?.map(|block| block.view().count()) {
-            self.stand(count - 1);
+    fn enter_last(&mut self, at: Option<usize>, sequential: bool) -> Result<(), Error> {
+        if let Some(view) = self.enter(at, sequential)?.map(Block::view) {
+            let last = view.count() - 1;
+            view.fetch_rows(last.saturating_sub(FETCHED_AHEAD)..=last);
+            self.stand(last);
         }
         Ok(())
     }
@@ -185,12 +196,19 @@ impl Cursor for TableCursor {
         self.block.as_ref().map_or_else(Slice::empty, |block| block.slice(self.row.value()))
     }
 
+    #[inline]
+    fn is_first_of_key(&self) -> Option<bool> {
+        let view = self.block.as_ref()?.view();
+        let before = self.entry.checked_sub(1)?;
+        Some(view.image().get(self.row.key()) != Some(view.user_key(before)))
+    }
+
     fn seek_to_first(&mut self) -> Result<(), Error> {
         self.enter_first(Some(0), false)
     }
 
     fn seek_to_last(&mut self) -> Result<(), Error> {
-        self.enter_last(self.table.index.len().checked_sub(1))
+        self.enter_last(self.table.index.len().checked_sub(1), false)
     }
 
     fn seek(&mut self, target: InternalKey<&[u8]>) -> Result<(), Error> {
@@ -220,7 +238,7 @@ impl Cursor for TableCursor {
                 self.stand(entry);
                 Ok(())
             }
-            None => self.enter_last(at.checked_sub(1)),
+            None => self.enter_last(at.checked_sub(1), true),
         }
     }
 
@@ -242,10 +260,16 @@ impl Cursor for TableCursor {
         }
         match self.entry.checked_sub(1) {
             Some(entry) => {
+                // The processor foresees a walk forward, but not this one.
+                if let Some(ahead) = entry.checked_sub(FETCHED_AHEAD)
+                    && let Some(block) = &self.block
+                {
+                    block.view().fetch_rows(ahead..=ahead);
+                }
                 self.stand(entry);
                 Ok(())
             }
-            None => self.enter_last(self.block_at.checked_sub(1)),
+            None => self.enter_last(self.block_at.checked_sub(1), true),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::background::flush::Retry;
 use crate::keyspace_options::KeyspaceOptions;
+use crate::read::dead::DeadRanges;
 use lsm_compaction::{Busy, Strategy};
 use lsm_memtable::{Memtable, MemtableOptions};
 use lsm_sync::Mutex;
@@ -20,6 +21,8 @@ pub(crate) struct Core {
     pub(crate) strategy: Arc<dyn Strategy>,
     /// What reads look at.
     pub(crate) history: VersionHistory<SuperVersion>,
+    /// Where scans find nothing. Shared with views; a `Tree` does not use it.
+    pub(crate) dead: Arc<DeadRanges>,
     /// Serialises flushes: held over the whole of one, I/O included. Taken before
     /// the manifest's lock. Nobody who reads or writes data takes it.
     pub(crate) flush_lock: Mutex<()>,
@@ -76,6 +79,7 @@ impl Core {
             options,
             strategy,
             history: VersionHistory::new(first),
+            dead: Arc::new(DeadRanges::new()),
             flush_lock: Mutex::new(()),
             busy: Mutex::new(Busy::new()),
             is_dropped: AtomicBool::new(false),

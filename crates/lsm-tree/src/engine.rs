@@ -336,22 +336,30 @@ impl Handle {
     /// The view for an iterator over the newest state.
     pub(crate) fn latest_view(self: &Arc<Self>, core: &Core) -> Result<View> {
         let (version, snapshot) = self.engine.latest_view(core)?;
-        Ok(self.view(version, snapshot))
+        Ok(self.view(core, version, snapshot))
     }
 
     pub(crate) fn view(
         self: &Arc<Self>,
+        core: &Core,
         version: lsm_sync::Arc<lsm_version::SuperVersion>,
         snapshot: SeqNo,
     ) -> View {
         let now_ms = self.engine.store.env.clock.unix_ms();
-        View { version, snapshot, now_ms, owner: Arc::clone(self) as Arc<dyn Owner> }
+        let dead = Some(Arc::clone(&core.dead));
+        View { version, snapshot, now_ms, dead, owner: Arc::clone(self) as Arc<dyn Owner> }
     }
 }
 
 impl Owner for Handle {
     fn store(&self) -> &Store {
         &self.engine.store
+    }
+
+    fn at_rest(&self, go: &mut dyn FnMut(SeqNo)) {
+        if let Some(state) = self.engine.commit.try_lock() {
+            go(state.next_seqno);
+        }
     }
 }
 

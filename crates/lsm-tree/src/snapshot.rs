@@ -56,7 +56,7 @@ impl Snapshot {
             return Err(Error::invalid(format!("the keyspace {name:?} belongs to another database")));
         }
         let version = handle.engine.snapshot_view(&keyspace.core, self.shared.seqno)?;
-        Ok(handle.view(version, self.shared.seqno))
+        Ok(handle.view(&keyspace.core, version, self.shared.seqno))
     }
 
     /// The value of `key`.

@@ -60,6 +60,9 @@ impl Owner for Inner {
     fn store(&self) -> &Store {
         &self.store
     }
+
+    /// There is no next number: callers bring theirs.
+    fn at_rest(&self, _: &mut dyn FnMut(SeqNo)) {}
 }
 
 impl Drop for Inner {
@@ -157,7 +160,8 @@ impl Tree {
     fn view(&self, snapshot: SeqNo) -> Result<View> {
         let version = self.version_for_snapshot(snapshot)?;
         let now_ms = self.inner.store.env.clock.unix_ms();
-        Ok(View { version, snapshot, now_ms, owner: Arc::clone(&self.inner) as Arc<dyn Owner> })
+        let owner = Arc::clone(&self.inner) as Arc<dyn Owner>;
+        Ok(View { version, snapshot, now_ms, dead: None, owner })
     }
 
     /// The super version that a read at `snapshot` looks at.

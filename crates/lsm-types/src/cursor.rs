@@ -67,6 +67,13 @@ pub trait Cursor {
     /// Those of the source, on a failed or damaged read.
     fn prev(&mut self) -> Result<(), Self::Error>;
 
+    /// Whether the entry is the first of its user key, hence the newest version in this
+    /// cursor; `None` when that cannot be told without moving. Spares a walk backward from
+    /// keeping a copy of what may be shown.
+    fn is_first_of_key(&self) -> Option<bool> {
+        None
+    }
+
     /// Hints that entries of keys inside `span` with numbers below `below` are of no
     /// interest: in the direction of the last move the cursor may pass over as many
     /// of them as it likes, and over nothing else. Answers whether it moved.
@@ -113,6 +120,12 @@ impl Cursor for VecCursor {
 
     fn value(&self) -> &[u8] {
         self.entries.get(self.at).map_or(&[], |(_, value)| value.as_bytes())
+    }
+
+    fn is_first_of_key(&self) -> Option<bool> {
+        let (key, _) = self.entries.get(self.at)?;
+        let before = self.at.checked_sub(1).and_then(|before| self.entries.get(before));
+        Some(before.is_none_or(|(before, _)| before.user_key != key.user_key))
     }
 
     fn seek_to_first(&mut self) -> Result<(), Self::Error> {

@@ -18,6 +18,10 @@ use std::fmt;
 use std::ops::{Deref, Range};
 use std::ptr::NonNull;
 
+/// A frame gives out no more references than half of what can be counted, so that a count
+/// never comes round to zero, however many slices a program forgets.
+const MAX_REFERENCES: usize = usize::MAX / 2;
+
 /// A look-up adds one use up to here, each pass of the clock takes one away.
 const MAX_USES: u8 = 3;
 
@@ -74,7 +78,10 @@ unsafe fn retain(owner: NonNull<Owner>) {
     // SAFETY: a block's owner is its frame, kept alive by the caller's reference.
     let frame = unsafe { owner.cast::<Frame>().as_ref() };
     // Relaxed: the caller's own reference keeps the block meanwhile.
-    frame.count.fetch_add(1, Ordering::Relaxed);
+    if frame.count.fetch_add(1, Ordering::Relaxed) > MAX_REFERENCES {
+        // As `Arc` does: nothing can be said that would keep what follows sound.
+        std::process::abort();
+    }
 }
 
 /// # Safety
@@ -82,11 +89,20 @@ unsafe fn retain(owner: NonNull<Owner>) {
 #[inline]
 unsafe fn release(owner: NonNull<Owner>) {
     let frame = owner.cast::<Frame>();
-    // SAFETY: as in `retain`.
-    let is_last = unsafe { frame.as_ref() }.give_up();
-    if is_last {
+    // SAFETY: as in `retain`. Only the count is borrowed: once it is lower, another thread
+    // may free the cache with the frame in it before this call is back.
+    let count = unsafe { &(*frame.as_ptr()).count };
+    if count_down(count) {
         free(frame);
     }
+}
+
+/// Gives up a reference; true when it was the last one, and the caller is alone.
+#[inline]
+fn count_down(count: &AtomicUsize) -> bool {
+    // Release for the uses of the block before; Acquire, for the last one, of all others'.
+    // Pairs with itself.
+    count.fetch_sub(1, lsm_sync::weaken("sstable.give_up", Ordering::AcqRel)) == 1
 }
 
 /// Empties a frame that nobody has a reference to, and gives all back to the cache.
@@ -124,13 +140,15 @@ impl Frame {
         self.count.store(references, lsm_sync::weaken("sstable.frame_filled", Ordering::Release));
     }
 
-    /// Adds a reference unless there is none. The caller must then make sure that the
+    /// Adds a reference unless there is none, or far too many. The caller must then make sure that the
     /// frame still holds what it came for.
     #[inline]
     pub(super) fn try_retain(&self) -> bool {
         let mut count = self.count.load(Ordering::Relaxed);
         loop {
-            if count == 0 && !lsm_sync::mutant("sstable.retain_from_zero") {
+            // One comparison for both: zero wraps.
+            let is_fine = count.wrapping_sub(1) < MAX_REFERENCES;
+            if !is_fine && !lsm_sync::mutant("sstable.retain_from_zero") {
                 return false;
             }
             // Pairs with the Release in `fill`.
@@ -142,12 +160,9 @@ impl Frame {
         }
     }
 
-    /// Gives up a reference; true when it was the last one, and the caller is alone.
-    #[inline]
+    /// As [`count_down`], for who keeps the cache.
     pub(super) fn give_up(&self) -> bool {
-        // Release for the uses of the block before; Acquire, for the last one, of all
-        // others'. Pairs with itself.
-        self.count.fetch_sub(1, lsm_sync::weaken("sstable.give_up", Ordering::AcqRel)) == 1
+        count_down(&self.count)
     }
 
     /// Counts a use.
@@ -360,5 +375,21 @@ impl Drop for Block {
 impl fmt::Debug for Block {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Block").field("bytes", &self.view().image().len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(lsm_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_never_comes_round_to_zero() {
+        let frame = Frame::new();
+        assert!(!frame.try_retain(), "nobody has a reference to a free frame");
+        frame.count.store(MAX_REFERENCES, Ordering::Relaxed);
+        assert!(frame.try_retain());
+        assert!(!frame.try_retain(), "the last references are kept for those that are counted anyway");
+        frame.count.store(usize::MAX, Ordering::Relaxed);
+        assert!(!frame.try_retain());
     }
 }

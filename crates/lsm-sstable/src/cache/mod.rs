@@ -20,6 +20,8 @@ mod slab;
 mod slots;
 mod store;
 
+#[cfg(all(test, not(lsm_loom)))]
+mod bounds;
 #[cfg(test)]
 mod loom_cache;
 

@@ -6,6 +6,10 @@
 //! chunk (2 MiB) := span (128 KiB) * 16
 //! span          := places of one length, or free for any
 //! ```
+//!
+//! A span is free again only when all of its places are, so a few images of each length
+//! that was ever in fashion could keep many times the memory that they need. Hence there
+//! is a limit to chunks, beyond which images are left to the allocator as well.
 
 #![expect(unsafe_code, reason = "memory that is cut into parts by hand; see docs/unsafe.md")]
 
@@ -38,10 +42,16 @@ unsafe impl Send for Place {}
 unsafe impl Sync for Place {}
 
 impl Place {
+    /// Memory of the allocator's.
+    fn plain(len: u32) -> Self {
+        let bytes = NonNull::from(Box::leak(vec![0_u8; len as usize].into_boxed_slice()));
+        Self { start: bytes.cast(), len, span: PLAIN }
+    }
+
     /// The bytes, for who only reads them from now on.
     #[inline]
     pub(super) const fn bytes(&self) -> &[u8] {
-        // SAFETY: `take` handed out so many initialised bytes, which stay until the place,
+        // SAFETY: `take` or `plain` handed out so many initialised bytes, which stay until the place,
         // which is not here to be given back while it is borrowed, is given back.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len as usize) }
     }
@@ -57,8 +67,10 @@ impl Place {
 /// reference to the cache that has this.
 #[derive(Debug)]
 pub(super) struct Slab {
-    /// Whether chunks are used at all.
-    is_large: bool,
+    /// No chunk is made beyond so many; 0: chunks are not used at all.
+    max_chunks: usize,
+    /// How many there are: those of `chunks` that are not empty.
+    live_chunks: usize,
     chunks: Vec<Option<Chunk>>,
     spans: Vec<Span>,
     /// Spans with a free place, by class.
@@ -111,9 +123,30 @@ const fn class_of(len: usize) -> (usize, usize) {
 }
 
 impl Slab {
-    pub(super) fn new(is_large: bool) -> Self {
+    /// A slab that leaves everything to the allocator until it is told otherwise.
+    pub(super) fn new() -> Self {
         let with_room = (0..=CLASSES).map(|_| Vec::new()).collect();
-        Self { is_large, chunks: Vec::new(), spans: Vec::new(), with_room, free: Vec::new() }
+        Self {
+            max_chunks: 0,
+            live_chunks: 0,
+            chunks: Vec::new(),
+            spans: Vec::new(),
+            with_room,
+            free: Vec::new(),
+        }
+    }
+
+    /// Says how many bytes of images there are to be as a rule: half as much again may
+    /// lie in chunks. What is empty goes back to the process.
+    pub(super) fn set_capacity_bytes(&mut self, bytes: u64) {
+        let chunks = bytes.saturating_add(bytes / 2).div_ceil(HUGE_BYTES as u64);
+        self.max_chunks = usize::try_from(chunks).unwrap_or(usize::MAX);
+        for class in 0..self.with_room.len() {
+            let Some(spans) = self.with_room.get_mut(class) else { return };
+            let is_empty = |&at: &u32| self.spans.get(at as usize).is_some_and(|span| span.used == 0);
+            let empty: Vec<u32> = spans.extract_if(.., |at| is_empty(at)).collect();
+            empty.into_iter().for_each(|at| self.free_span(at));
+        }
     }
 
     /// Bytes that an image of this length takes up.
@@ -123,13 +156,12 @@ impl Slab {
 
     /// A place for `len` bytes.
     pub(super) fn take(&mut self, len: u32) -> Place {
-        if !self.is_large || len as usize > LONGEST {
-            let bytes = NonNull::from(Box::leak(vec![0_u8; len as usize].into_boxed_slice()));
-            return Place { start: bytes.cast(), len, span: PLAIN };
+        if len as usize > LONGEST {
+            return Place::plain(len);
         }
         let (class, stride) = class_of(len as usize);
         let known = self.with_room.get(class).and_then(|spans| spans.last()).copied();
-        let at = known.unwrap_or_else(|| self.take_span(class, stride));
+        let Some(at) = known.or_else(|| self.take_span(class, stride)) else { return Place::plain(len) };
         let base = self.base(at);
         let (Some(span), Some(base)) = (self.spans.get_mut(at as usize), base) else {
             unreachable!("a span")
@@ -151,7 +183,7 @@ impl Slab {
     pub(super) fn give_back(&mut self, place: Place) {
         if place.span == PLAIN {
             let bytes = NonNull::slice_from_raw_parts(place.start, place.len as usize);
-            // SAFETY: `take` leaked a boxed slice of this length, and a place is given back once.
+            // SAFETY: `plain` leaked a boxed slice of this length, and a place is given back once.
             drop(unsafe { Box::from_raw(bytes.as_ptr()) });
             return;
         }
@@ -181,12 +213,12 @@ impl Slab {
         Some(unsafe { chunk.memory.start().add(span as usize % SPANS * SPAN_BYTES) })
     }
 
-    /// Gives a free span to a class.
-    fn take_span(&mut self, class: usize, stride: usize) -> u32 {
-        if self.free.is_empty() {
+    /// Gives a free span to a class; none when there is none and no chunk may be made.
+    fn take_span(&mut self, class: usize, stride: usize) -> Option<u32> {
+        if self.free.is_empty() && self.live_chunks < self.max_chunks {
             self.add_chunk();
         }
-        let at = self.free.pop().unwrap_or_default();
+        let at = self.free.pop()?;
         let base = self.base(at);
         if let (Some(span), Some(base)) = (self.spans.get_mut(at as usize), base) {
             if !span.is_zeroed {
@@ -203,7 +235,7 @@ impl Slab {
         if let Some(spans) = self.with_room.get_mut(class) {
             spans.push(at);
         }
-        at
+        Some(at)
     }
 
     fn add_chunk(&mut self) {
@@ -215,6 +247,7 @@ impl Slab {
         }
         if let Some(slot) = self.chunks.get_mut(at) {
             *slot = Some(chunk);
+            self.live_chunks += 1;
         }
         let first = (at * SPANS) as u32;
         for span in first..first + SPANS as u32 {
@@ -235,14 +268,15 @@ impl Slab {
         chunk.spans_in_use -= 1;
         if chunk.spans_in_use == 0 {
             *slot = None;
+            self.live_chunks -= 1;
             self.free.retain(|&span| span as usize / SPANS != chunk_at);
         }
     }
 
     /// Bytes of chunks.
     #[cfg(test)]
-    fn chunk_bytes(&self) -> usize {
-        self.chunks.iter().flatten().count() * HUGE_BYTES
+    pub(super) fn chunk_bytes(&self) -> usize {
+        self.live_chunks * HUGE_BYTES
     }
 }
 
@@ -266,7 +300,8 @@ mod tests {
     #[test]
     fn places_do_not_overlap_and_memory_goes_back() {
         for is_large in [false, true] {
-            let mut slab = Slab::new(is_large);
+            let mut slab = Slab::new();
+            slab.set_capacity_bytes(if is_large { 1 << 30 } else { 0 });
             let mut places = Vec::new();
             let rounds = if cfg!(miri) { 300 } else { 20_000_u32 };
             let mut state = 7_u64;
@@ -289,6 +324,8 @@ mod tests {
                 slab.give_back(place);
             }
             assert!(slab.chunk_bytes() <= 7 * HUGE_BYTES, "{} bytes are kept", slab.chunk_bytes());
+            slab.set_capacity_bytes(0);
+            assert_eq!(slab.chunk_bytes(), 0);
         }
     }
 

@@ -53,38 +53,41 @@ impl BlockCache {
     /// A cache of up to `capacity_bytes`.
     pub(crate) fn new(capacity_bytes: u64) -> Arc<Self> {
         let is_large = capacity_bytes >= LARGE_CACHE_BYTES;
-        let store = Store {
+        let mut store = Store {
             capacity_bytes,
             held: Held::default(),
-            slab: Slab::new(is_large),
+            slab: Slab::new(),
             is_large,
             chunks: Vec::new(),
             free: Vec::new(),
             hand: (0, 0),
         };
+        store.set_capacity_bytes(capacity_bytes);
         Arc::new(Self { store: Mutex::new(store) })
     }
 
     /// Gives the cache a new size, evicting what no longer fits.
     pub(crate) fn set_capacity_bytes(&self, capacity_bytes: u64) {
-        let mut store = self.store.lock();
-        store.capacity_bytes = capacity_bytes;
-        store.make_room(0);
+        self.store.lock().set_capacity_bytes(capacity_bytes);
     }
 
     /// Evicts everything: cached blocks keep the cache.
     pub(crate) fn clear(&self) {
-        let capacity_bytes = {
-            let mut store = self.store.lock();
-            std::mem::replace(&mut store.capacity_bytes, 0)
-        };
-        self.set_capacity_bytes(0);
-        self.store.lock().capacity_bytes = capacity_bytes;
+        let mut store = self.store.lock();
+        let capacity_bytes = store.capacity_bytes;
+        store.set_capacity_bytes(0);
+        store.set_capacity_bytes(capacity_bytes);
     }
 
     /// What there is now.
     pub(crate) fn held(&self) -> Held {
         self.store.lock().held
+    }
+
+    /// Bytes of huge pages that images lie on.
+    #[cfg(all(test, not(lsm_loom)))]
+    pub(super) fn chunk_bytes(&self) -> usize {
+        self.store.lock().slab.chunk_bytes()
     }
 
     /// Takes back frame and image of a block that nobody refers to.
@@ -99,6 +102,13 @@ impl BlockCache {
 }
 
 impl Store {
+    fn set_capacity_bytes(&mut self, capacity_bytes: u64) {
+        self.capacity_bytes = capacity_bytes;
+        self.make_room(0);
+        // Behind the evictions, so that what they left empty goes.
+        self.slab.set_capacity_bytes(if self.is_large { capacity_bytes } else { 0 });
+    }
+
     fn take_frame(&mut self) -> FramePtr {
         loop {
             if let Some(frame) = self.free.pop() {
@@ -125,13 +135,14 @@ impl Store {
 
     /// Evicts until so many bytes more may be cached; false when they cannot be.
     fn make_room(&mut self, bytes: u64) -> bool {
-        let Some(limit) = self.capacity_bytes.checked_sub(bytes) else {
-            if self.capacity_bytes == 0 {
-                self.evict_down_to(0);
+        match self.capacity_bytes.checked_sub(bytes) {
+            Some(limit) => self.evict_down_to(limit),
+            None => {
+                // What was being loaded while the cache was made smaller still goes.
+                self.evict_down_to(self.capacity_bytes);
+                false
             }
-            return false;
-        };
-        self.evict_down_to(limit)
+        }
     }
 
     fn evict_down_to(&mut self, limit: u64) -> bool {

@@ -1,8 +1,11 @@
-//! Reading: one key ([`point`]), many keys ([`scan`]), and the view both start from.
+//! Reading: one key ([`point`]), many keys ([`scan`]), where there are none ([`dead`]), and
+//! the view all start from.
 
+pub(crate) mod dead;
 pub(crate) mod point;
 pub(crate) mod scan;
 
+use crate::read::dead::DeadRanges;
 use crate::store::Store;
 use crate::{Error, Result};
 use lsm_sync::Arc;
@@ -13,6 +16,10 @@ use lsm_version::SuperVersion;
 pub(crate) trait Owner: Send + Sync + std::fmt::Debug {
     /// The store below.
     fn store(&self) -> &Store;
+
+    /// Calls `go` with the number of the next entry, while no write is under way. Does
+    /// nothing when one is: a reader never waits for writers.
+    fn at_rest(&self, go: &mut dyn FnMut(SeqNo));
 }
 
 /// What one read looks at: a super version, exact for the snapshot. `Send + Sync`.
@@ -21,6 +28,8 @@ pub(crate) struct View {
     pub(crate) version: Arc<SuperVersion>,
     pub(crate) snapshot: SeqNo,
     pub(crate) now_ms: u64,
+    /// Where a scan need not look; none where numbers come from the caller.
+    pub(crate) dead: Option<std::sync::Arc<DeadRanges>>,
     /// Dropped last.
     pub(crate) owner: std::sync::Arc<dyn Owner>,
 }

@@ -1,6 +1,7 @@
 //! Many keys: the sources of a view merged, made visible, and walked from either
 //! end ([`Range`]) or at will ([`Cursor`]).
 
+use super::dead::{Skip, WORTH_REPORTING};
 use super::{View, unsupported_kind};
 use crate::{Error, Result};
 use lsm_compaction::RunParts;
@@ -63,6 +64,10 @@ impl SortedCursor for Source {
         each_source!(self, cursor => Ok(cursor.seek_for_prev(target)?))
     }
     #[inline]
+    fn is_first_of_key(&self) -> Option<bool> {
+        each_source!(self, cursor => cursor.is_first_of_key())
+    }
+    #[inline]
     fn next(&mut self) -> Result<()> {
         each_source!(self, cursor => Ok(cursor.next()?))
     }
@@ -103,7 +108,10 @@ fn sources(
                 tombstones.extend(table.table()?.range_tombstones().visible_in(span, snapshot));
             }
             let highest = tables.iter().map(|table| table.meta().highest_seqno).max().unwrap_or(0);
-            let parts = RunParts::new(tables.into(), ReadOptions::default());
+            // As a rule all of them, which the run can lend without counting each.
+            let is_whole = tables.len() == run.tables().len();
+            let shared = if is_whole { run.shared_tables() } else { tables.into() };
+            let parts = RunParts::new(shared, ReadOptions::default());
             sources.push((Source::Run(ConcatCursor::new(parts)), highest));
         }
     }
@@ -116,6 +124,28 @@ fn open(view: &View, span: &KeySpan) -> Result<Merged> {
     let (sources, tombstones) = sources(&view.version, span, view.snapshot)?;
     let merge = MergeCursor::with_highest_seqnos(sources);
     Ok(VisibleCursor::new(merge, view.snapshot, &tombstones, view.now_ms).within(span.clone()))
+}
+
+/// Moves `cursor`, which keeps inside of `span`, to the first entry at or after `target`.
+/// Leaves out what is known to be dead, and reports what else it finds dead.
+fn seek(cursor: &mut Merged, view: &View, span: &KeySpan, target: &[u8]) -> Result<()> {
+    let Some(dead) = &view.dead else { return cursor.seek(target) };
+    let skip = dead.skip(target, view.snapshot);
+    let start = match &skip {
+        Skip::Nothing => target,
+        Skip::To(end) => end,
+        Skip::Everything => {
+            cursor.leave();
+            return Ok(());
+        }
+    };
+    cursor.seek(start)?;
+    if cursor.hidden_for_good() >= WORTH_REPORTING {
+        let found = cursor.valid().then(|| Slice::copy_from(cursor.key()));
+        let walked = KeySpan { start: Slice::copy_from(start), end: found.or_else(|| span.end.clone()) };
+        dead.report(&walked, view.snapshot, |go| view.owner.at_rest(go));
+    }
+    Ok(())
 }
 
 /// The entry under `cursor`, as the application sees it.
@@ -172,7 +202,11 @@ impl Range {
             }
             None => {
                 let cursor = own.insert(open(view, &self.span)?);
-                if forward { cursor.seek_to_first() } else { cursor.seek_to_last() }?;
+                if forward {
+                    seek(cursor, view, &self.span, &self.span.start)
+                } else {
+                    cursor.seek_to_last()
+                }?;
                 cursor
             }
         };
@@ -235,7 +269,7 @@ impl Cursor {
         Self { view, failure, merged: None }
     }
 
-    fn run(&mut self, go: impl FnOnce(&mut Merged) -> Result<()>) -> Result<()> {
+    fn run(&mut self, go: impl FnOnce(&mut Merged, &View) -> Result<()>) -> Result<()> {
         if let Some(error) = self.failure.take() {
             return Err(error);
         }
@@ -245,7 +279,7 @@ impl Cursor {
                 Some(merged) => merged,
                 None => self.merged.insert(open(view, &KeySpan::all())?),
             };
-            go(merged)?;
+            go(merged, view)?;
             match merged.kind() {
                 kind @ (ValueKind::MergeOperand | ValueKind::BlobPointer) if merged.valid() => {
                     Err(unsupported_kind(kind))
@@ -285,7 +319,7 @@ impl Cursor {
     /// # Errors
     /// A failed or damaged read, or [`Error::Closed`].
     pub fn seek_to_first(&mut self) -> Result<()> {
-        self.run(Merged::seek_to_first)
+        self.seek([])
     }
 
     /// Moves to the last entry.
@@ -293,7 +327,7 @@ impl Cursor {
     /// # Errors
     /// As [`seek_to_first`](Self::seek_to_first).
     pub fn seek_to_last(&mut self) -> Result<()> {
-        self.run(Merged::seek_to_last)
+        self.run(|merged, _| merged.seek_to_last())
     }
 
     /// Moves to the first entry at or after `key`.
@@ -301,7 +335,7 @@ impl Cursor {
     /// # Errors
     /// As [`seek_to_first`](Self::seek_to_first).
     pub fn seek(&mut self, key: impl AsRef<[u8]>) -> Result<()> {
-        self.run(|merged| merged.seek(key.as_ref()))
+        self.run(|merged, view| seek(merged, view, &KeySpan::all(), key.as_ref()))
     }
 
     /// Moves to the last entry at or before `key`.
@@ -309,7 +343,7 @@ impl Cursor {
     /// # Errors
     /// As [`seek_to_first`](Self::seek_to_first).
     pub fn seek_for_prev(&mut self, key: impl AsRef<[u8]>) -> Result<()> {
-        self.run(|merged| merged.seek_for_prev(key.as_ref()))
+        self.run(|merged, _| merged.seek_for_prev(key.as_ref()))
     }
 
     /// Moves to the next entry; without a position does nothing.
@@ -318,7 +352,7 @@ impl Cursor {
     /// As [`seek_to_first`](Self::seek_to_first).
     #[expect(clippy::should_implement_trait, reason = "a cursor's step lends, an iterator's gives away")]
     pub fn next(&mut self) -> Result<()> {
-        self.run(Merged::next)
+        self.run(|merged, _| merged.next())
     }
 
     /// Moves to the previous entry; without a position does nothing.
@@ -326,7 +360,7 @@ impl Cursor {
     /// # Errors
     /// As [`seek_to_first`](Self::seek_to_first).
     pub fn prev(&mut self) -> Result<()> {
-        self.run(Merged::prev)
+        self.run(|merged, _| merged.prev())
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod loom_backpressure;
 mod loom_commit;
+mod loom_dead;
 mod loom_latch;
 mod loom_schedule;
 mod loom_shared;

@@ -111,6 +111,9 @@ impl Write for One<'_> {
     fn insert(&mut self, _: &CommitState, memtable: Option<Arc<Memtable>>, base: SeqNo) -> Result<()> {
         let Some(memtable) = memtable else { return Err(dropped(self.core)) };
         let entry = &mut self.entry;
+        if may_show(entry.kind) {
+            self.core.dead.inserting(base, entry.key);
+        }
         match entry.shared.take() {
             Some((key, value)) => {
                 let trailer = InternalKey::new(entry.key, base, entry.kind).trailer;
@@ -163,6 +166,9 @@ impl Write for Batch<'_> {
         for entry in reader.iter() {
             let (seqno, entry) = entry.map_err(|error| Error::invalid(error.to_string()))?;
             if let Some(active) = state.active.get(&entry.keyspace) {
+                if may_show(entry.kind) {
+                    active.core.dead.inserting(seqno, entry.key);
+                }
                 apply(&active.memtable, seqno, entry.kind, entry.key, entry.value);
             }
         }
@@ -320,6 +326,11 @@ pub(crate) fn apply(memtable: &Memtable, seqno: SeqNo, kind: ValueKind, key: &[u
     } else {
         memtable.insert(InternalKey::new(key, seqno, kind), value);
     }
+}
+
+/// Whether an entry of this kind can make its key visible.
+const fn may_show(kind: ValueKind) -> bool {
+    !kind.is_tombstone() && !matches!(kind, ValueKind::RangeTombstone)
 }
 
 /// Appends an entry to the wire form of a batch that is being built.

@@ -116,7 +116,7 @@ fn deep_trees_do_what_a_sorted_map_does() {
         .and_then(|seed| seed.parse().ok())
         .unwrap_or_else(|| std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0));
     println!("replay with LSM_SEED={seed}");
-    let patterns: [fn(&mut Random, u64) -> Vec<u8>; 6] = [
+    let patterns: [fn(&mut Random, u64) -> Vec<u8>; 10] = [
         |random, _| random.below(u64::MAX).to_be_bytes().to_vec(),
         |random, _| random.below(200).to_be_bytes().to_vec(),
         |_, number| number.to_be_bytes().to_vec(),
@@ -124,6 +124,26 @@ fn deep_trees_do_what_a_sorted_map_does() {
         // A few streams, each ascending, behind a long shared prefix.
         |random, number| format!("a long shared prefix/{}/{number:08}", random.below(4)).into_bytes(),
         |random, _| vec![b'x'; random.below(60) as usize],
+        // Keys that are each other's beginnings, and end where heads are filled up with zeros.
+        |random, _| (0..random.below(14)).map(|_| [0, 0, 0, 1, 255][random.below(5) as usize]).collect(),
+        // What is shared differs from place to place, and ends within, before and behind heads.
+        |random, _| {
+            let shared = random.below(6) * 5;
+            let mut key = vec![b'a' + shared as u8; shared as usize];
+            key.extend((0..random.below(4)).map(|_| random.below(3) as u8));
+            key
+        },
+        // A crowd behind a long prefix comes between keys that share nothing, and ends.
+        |random, number| match number / 300 % 2 {
+            0 => random.below(u64::MAX).to_be_bytes()[..1 + random.below(8) as usize].to_vec(),
+            _ => format!("{}{:04}", "x".repeat(1 + number as usize / 40 % 30), random.below(10_000))
+                .into_bytes(),
+        },
+        // As long as keys may be, and different only at their ends.
+        |random, number| match number % 50 {
+            0 => [&[7; 65_000][..], &random.below(9).to_be_bytes()[..random.below(9) as usize]].concat(),
+            _ => [&[7; 40][..], &random.below(300).to_be_bytes()].concat(),
+        },
     ];
     for (number, pattern) in patterns.into_iter().enumerate() {
         let seed = seed.wrapping_add(number as u64);
