@@ -134,7 +134,8 @@ pub(crate) fn report_latency(latency: &Histogram<u64>, outcome: &mut Outcome, pr
 pub(crate) struct Usage {
     /// User and system time of all threads.
     pub(crate) cpu_seconds: f64,
-    /// Bytes that went, or will go, to the disk: pages made dirty.
+    /// Bytes that went, or will go, to the disk: pages made dirty, less those that were
+    /// dropped with their file before they were written.
     pub(crate) disk_bytes: f64,
     pub(crate) peak_resident_bytes: f64,
 }
@@ -145,7 +146,8 @@ impl Usage {
         let status = std::fs::read_to_string("/proc/self/status")?;
         Ok(Self {
             cpu_seconds: cpu_seconds()?,
-            disk_bytes: number_after(&io, "write_bytes:"),
+            // Less what went with its file before the kernel wrote it.
+            disk_bytes: number_after(&io, "write_bytes:") - number_after(&io, "cancelled_write_bytes:"),
             peak_resident_bytes: number_after(&status, "VmHWM:") * 1024.0,
         })
     }

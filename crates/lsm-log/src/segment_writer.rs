@@ -161,8 +161,9 @@ impl SegmentWriter {
         let offset = self.written + self.buffer.len() as u64;
         self.buffer.extend_from_slice(&header.encode(self.header.uid, offset));
         if bytes > COPY_LIMIT_BYTES {
+            let through = offset + framed_len(bytes);
             return self.write_through(parts).map_err(|cause| {
-                let error = self.discard(cause);
+                let error = self.discard(cause, through);
                 self.group_failed = true;
                 error
             });
@@ -207,7 +208,7 @@ impl SegmentWriter {
         if !self.buffer.is_empty()
             && let Err(cause) = self.file.write_all_at(&self.buffer, self.written)
         {
-            return Err(self.discard(cause));
+            return Err(self.discard(cause, self.written + self.buffer.len() as u64));
         }
         self.end = self.written + self.buffer.len() as u64;
         self.drop_group();
@@ -217,10 +218,10 @@ impl SegmentWriter {
     /// Forgets the group under way, after a failed `stage` or instead of writing it.
     pub fn discard_staged(&mut self) {
         self.group_failed = false;
-        let began_to_write = self.written > self.end;
+        let (began_to_write, through) = (self.written > self.end, self.written);
         self.drop_group();
         if began_to_write && self.failure.is_none() {
-            self.outdate();
+            self.outdate(through);
         }
     }
 
@@ -230,13 +231,14 @@ impl SegmentWriter {
         self.written = self.end;
     }
 
-    /// Drops the group after a failed write of it, and latches unless the disk was full.
-    fn discard(&mut self, cause: IoError) -> Error {
+    /// Drops the group after a failed write of it, which has left no byte behind `through`,
+    /// and latches unless the disk was full.
+    fn discard(&mut self, cause: IoError, through: u64) -> Error {
         self.drop_group();
         let disk_full = cause.is_disk_full();
         let cause = Arc::new(cause);
         if disk_full {
-            self.outdate();
+            self.outdate(through);
             Error::Io(cause)
         } else {
             self.failure = Some(Arc::clone(&cause));
@@ -244,19 +246,33 @@ impl SegmentWriter {
         }
     }
 
-    /// Makes what a failed write may have left behind `end` tell from later records, and
-    /// tries to cover it with a mark right away. A failure of that is not news: the next
-    /// record covers it as well.
-    fn outdate(&mut self) {
+    /// Makes what a failed write may have left between `end` and `through` tell from later
+    /// records, and tries to cover it right away: with a mark, and zeros behind. A failure
+    /// of that is not news: the next record outdates it as well.
+    fn outdate(&mut self, through: u64) {
         self.generation = self.generation.saturating_add(1);
-        if self.is_exhausted() {
-            return;
+        if !self.is_exhausted() {
+            let mark = self.mark_header().encode(self.header.uid, self.end);
+            if self.file.write_all_at(&mark, self.end).is_ok() {
+                self.end += framed_len(0);
+                self.written = self.end;
+            }
         }
-        let mark = self.mark_header().encode(self.header.uid, self.end);
-        if self.file.write_all_at(&mark, self.end).is_ok() {
-            self.end += framed_len(0);
-            self.written = self.end;
+        let _torn_end_at_worst = self.clear_through(through);
+    }
+
+    /// Zeros behind `end`, as far as the file goes, so that even strict recovery takes it
+    /// for room that nobody has written to.
+    fn clear_through(&self, through: u64) -> Result<(), IoError> {
+        const ZEROS: [u8; 4096] = [0; 4096];
+        let mut at = self.end;
+        let through = through.min(self.file.len()?);
+        while at < through {
+            let (piece, _) = ZEROS.split_at((through - at).min(ZEROS.len() as u64) as usize);
+            self.file.write_all_at(piece, at)?;
+            at += piece.len() as u64;
         }
+        Ok(())
     }
 
     fn mark_header(&self) -> RecordHeader {

@@ -2,8 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use lsm_log::{
-    Error, LOG_MAGIC, LogOptions, LogPosition, LogWriter, RecoverOptions, Recovered, SegmentHeader,
-    SegmentId, SegmentWriter, read_segment, recover, remove_segments, segment_number,
+    Error, LOG_MAGIC, LogOptions, LogPosition, LogWriter, RecoverOptions, Recovered, RecoveryMode,
+    SegmentHeader, SegmentId, SegmentWriter, read_segment, recover, remove_segments, segment_number,
 };
 use lsm_vfs::{Fault, FaultFs, Fs, MemFs};
 use std::io::ErrorKind;
@@ -76,6 +76,36 @@ fn what_a_short_write_left_never_follows_a_later_record() {
     append(&mut log, b"AAAA").unwrap();
     let (found, recovered) = read_all(&fs.inner().process_kill());
     assert_eq!(found, [b"AAAA"], "{recovered:?}");
+}
+
+#[test]
+fn a_short_write_is_no_torn_end_to_strict_recovery() {
+    let strict = |disk: &MemFs| {
+        let options = RecoverOptions { mode: RecoveryMode::Strict, ..RecoverOptions::default() };
+        recover::<Error>(disk, Path::new(DIR), &[1], options, &mut |_, _| Ok(())).map(|found| found.records)
+    };
+    let no_room = || {
+        let fs = FaultFs::new(MemFs::new());
+        // Too little to reserve a segment.
+        fs.inner().set_capacity(500);
+        let log = start(&fs, 1 << 20, &Recovered::default()).unwrap();
+        (fs, log)
+    };
+    // Shorter than the mark that covers it, than a record, and one written without a copy.
+    for (left, len) in (0..90).map(|left| (left, 70)).chain([(5_000, 9_000), (299_000, 300_000)]) {
+        let (fs, mut log) = no_room();
+        append(&mut log, b"before").unwrap();
+        let disk = fs.inner();
+        disk.set_capacity(disk.used_bytes() + left);
+        let long = vec![7; len];
+        let refused = log.stage(&[&long]).and_then(|()| log.write_staged());
+        assert!(refused.unwrap_err().is_disk_full(), "{left} bytes left");
+        assert_eq!(strict(&disk.process_kill()).unwrap(), 1, "{left} bytes left");
+        disk.set_capacity(u64::MAX);
+        log.discard_staged();
+        append(&mut log, b"after").unwrap();
+        assert_eq!(strict(&disk.process_kill()).unwrap(), 2, "{left} bytes left, then more");
+    }
 }
 
 #[test]

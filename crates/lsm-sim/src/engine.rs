@@ -512,3 +512,40 @@ impl Handle {
 fn entries(mut items: Items, order: Order) -> Result<Answer, Stop> {
     Ok(Answer::Entries(take_items(&mut items, usize::MAX, order)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::Value;
+    use crate::{Call, HookFs};
+    use lsm_vfs::MemFs;
+    use std::path::Path;
+    use std::sync::{Arc, Mutex};
+
+    fn write_a_table(handle: &Handle, tag: u64) {
+        let value = Value { tag, len: 10 };
+        handle.write(&Write::Insert { keyspace: 0, key: Slice::from(tag.to_be_bytes()), value }).unwrap();
+        handle.flush().unwrap();
+    }
+
+    #[test]
+    fn a_flush_between_verifying_and_counting_is_no_difference() {
+        let late = Arc::new(Mutex::new(None::<Handle>));
+        let armed = Arc::clone(&late);
+        let fs = HookFs::new(Arc::new(MemFs::new()), move |call, path| {
+            let is_table = path.extension().is_some_and(|extension| extension == "sst");
+            let handle = (call == Call::Read && is_table).then(|| armed.lock().unwrap().take()).flatten();
+            // While the first table is being verified.
+            handle.iter().for_each(|handle| write_a_table(handle, 2));
+            Ok(())
+        });
+        let options = (lsm_tree::Options::default(), lsm_tree::KeyspaceOptions::default());
+        let config = Config::on("hooked", Arc::new(fs), Path::new("db"), options.0, options.1);
+        let engine = Engine::open(&config).unwrap();
+        let handle = engine.keyspace(0, lsm_tree::KeyspaceOptions::default()).unwrap();
+        write_a_table(&handle, 1);
+        *late.lock().unwrap() = Some(handle);
+        engine.check_tables().unwrap();
+        assert!(late.lock().unwrap().is_none(), "the flush did not come between");
+    }
+}

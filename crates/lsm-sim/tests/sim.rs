@@ -64,7 +64,7 @@ fn notices(lie: Lie, longest: usize) {
     let mut campaign = SimCampaign::new(0x7ee7, 20_000);
     campaign.lie = Some(lie);
     campaign.mix = Mix { faulty: 0, ..Mix::default() };
-    let failure = campaign.run().expect_err("nobody noticed");
+    let Err(failure) = campaign.run() else { panic!("nobody noticed {lie:?}") };
     println!("{lie:?}\n{failure}");
     assert!(failure.script.ops.len() <= longest, "not shrunk:\n{failure}");
     let kept: Script<SimOp> = failure.script.to_string().parse().unwrap();

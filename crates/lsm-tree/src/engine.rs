@@ -122,7 +122,19 @@ impl Engine {
         if segments > 1 {
             self.scheduler.submit(Work::ReleaseLog);
         }
+        if !self.recovery.log_damage_skipped.is_empty() {
+            self.leave_damage_behind();
+        }
         Ok(())
+    }
+
+    /// Waits until what salvage has read out of a damaged log is in tables, and the damaged
+    /// segments are gone: the next open, in whatever mode, does not meet them again.
+    fn leave_damage_behind(&self) {
+        let flushed = self.cores().iter().try_for_each(|core| self.flush_and_wait(core));
+        if let Err(error) = flushed.and_then(|()| self.release_log()) {
+            tracing::warn!(%error, "damage stays in the log: only salvage can open this database again");
+        }
     }
 
     /// Runs one background job. A panic in it, which would be a bug, must neither hang

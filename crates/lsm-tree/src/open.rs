@@ -193,7 +193,11 @@ fn account_for(found: &Found, report: &mut RecoveryReport) -> Result<()> {
         found.state.keyspaces.values().flat_map(|keyspace| keyspace.tables.keys().copied()).collect();
     for entry in &found.entries {
         let is_orphan = match classify(&entry.name) {
-            FileName::Ours => entry.name == MANIFEST_NEW_NAME,
+            // It may have become the manifest since the names were read.
+            FileName::Ours => {
+                entry.name == MANIFEST_NEW_NAME
+                    && found.store.env.fs.exists(&found.store.directory.join(MANIFEST_NEW_NAME))?
+            }
             FileName::Table(number) if named.contains(&number) => false,
             FileName::Table(_) => {
                 let path = found.store.directory.join(&entry.name);
@@ -223,6 +227,10 @@ fn account_for(found: &Found, report: &mut RecoveryReport) -> Result<()> {
 fn set_aside(store: &Store, name: &str) -> Result<()> {
     let path = store.directory.join(name);
     if store.options.recovery_mode != RecoveryMode::Salvage {
+        if name == MANIFEST_NEW_NAME {
+            // At once: later the name may stand for the next manifest.
+            return Ok(store.env.fs.remove_file(&path)?);
+        }
         store.graveyard.bury(path);
         return Ok(());
     }

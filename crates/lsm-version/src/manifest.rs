@@ -19,6 +19,8 @@ pub const MANIFEST_NEW_NAME: &str = "MANIFEST.new";
 pub(crate) const MAGIC: [u8; 8] = *b"LSM.MAN\n";
 /// The file is rewritten when it is longer than this and than twice its first record.
 const REWRITE_FROM_BYTES: u64 = 1 << 20;
+/// At the end of a closed manifest, so many bytes hold the mark.
+const MARK_BYTES: u64 = 512;
 
 /// The manifest of one open directory. One owner, behind a lock of the facade.
 #[derive(Debug)]
@@ -74,21 +76,22 @@ impl Manifest {
     /// Makes durable what [`open`](Self::open) has read. A process that was killed may
     /// have written a change and not synced it, or its sync may have failed; whoever acts
     /// upon the change, by removing a file that it lets go, must not lose it to a power
-    /// cut afterwards. Written over itself, since a sync alone does not write again what
-    /// an earlier one has lost.
+    /// cut afterwards. Nor must the mark of a clean close be lost, since a log that is
+    /// closed later says that it is there. Written over itself, since a sync alone does not
+    /// write again what an earlier one has lost.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn make_durable(&self, fs: &dyn Fs) -> Result<(), Error> {
-        if !self.is_closed {
-            let file = fs.open_write(&self.directory.join(MANIFEST_NAME))?;
-            let mut contents = vec![0; file.len()? as usize];
-            file.read_exact_at(&mut contents, 0)?;
-            file.write_all_at(&contents, 0)?;
-            file.sync_data()?;
-            fs.sync_dir(&self.directory)?;
-        }
-        Ok(())
+        let file = fs.open_write(&self.directory.join(MANIFEST_NAME))?;
+        let len = file.len()?;
+        // What stands before the mark was synced before that was written.
+        let from = if self.is_closed { len.saturating_sub(MARK_BYTES) } else { 0 };
+        let mut contents = vec![0; (len - from) as usize];
+        file.read_exact_at(&mut contents, from)?;
+        file.write_all_at(&contents, from)?;
+        file.sync_data()?;
+        Ok(fs.sync_dir(&self.directory)?)
     }
 
     /// Whether the file on disk ends with a mark that vouches for all of it.

@@ -181,14 +181,18 @@ impl Drop for Window {
 
 /// Whether room that was reserved on this file system is there for certain when it is
 /// written: not so where each write goes to a new place.
+#[allow(clippy::unnecessary_cast, reason = "the type of the field differs between processors")]
 fn keeps_reservations(file_system: &StatFs) -> bool {
     const EXT: i64 = 0xef53;
     const XFS: i64 = 0x5846_5342;
     const TMPFS: i64 = 0x0102_1994;
-    matches!(file_system.f_type as i64, EXT | XFS | TMPFS)
+    #[allow(clippy::unnecessary_cast, reason = "its type differs between platforms")]
+    let kind = file_system.f_type as i64;
+    matches!(kind, EXT | XFS | TMPFS)
 }
 
 #[cfg(all(test, not(miri)))]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
     use std::os::unix::fs::FileExt;

@@ -92,7 +92,7 @@ unsafe fn release(owner: NonNull<Owner>) {
     // SAFETY: as in `retain`. Only the count is borrowed: once it is lower, another thread
     // may free the cache with the frame in it before this call is back.
     let count = unsafe { &(*frame.as_ptr()).count };
-    if count_down(count) {
+    if count_down(count) && !lsm_sync::mutant("sstable.last_one_keeps_it") {
         free(frame);
     }
 }

@@ -56,6 +56,13 @@ impl Place {
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len as usize) }
     }
 
+    /// With bytes that are no image, so that a test notices who still reads them.
+    #[cfg(test)]
+    fn spoilt(mut self) -> Self {
+        self.bytes_mut().fill(0xdd);
+        self
+    }
+
     /// The bytes, to be written.
     pub(super) const fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `bytes`, and the borrow is exclusive.
@@ -181,6 +188,8 @@ impl Slab {
 
     /// Takes a place back; nobody reads it any more.
     pub(super) fn give_back(&mut self, place: Place) {
+        #[cfg(test)]
+        let place = place.spoilt();
         if place.span == PLAIN {
             let bytes = NonNull::slice_from_raw_parts(place.start, place.len as usize);
             // SAFETY: `plain` leaked a boxed slice of this length, and a place is given back once.

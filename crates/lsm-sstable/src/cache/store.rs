@@ -235,7 +235,7 @@ impl Draft {
         let block = self.frame.fill_new(contents, home);
         if self.is_cached {
             self.is_cached = false;
-            if slots.set(at, &block) {
+            if slots.set(at, &block) || lsm_sync::mutant("sstable.cached_twice") {
                 self.frame.set_cached(true);
             } else {
                 // The cache's reference, which nobody has seen.

@@ -49,7 +49,7 @@ impl Engine {
     pub(crate) fn release_log(&self) -> Result<()> {
         // A checkpoint that copies segments asks for another release when it is done.
         let Some(_only_one_removes) = self.store.log_removal.try_lock() else { return Ok(()) };
-        let (has_freed, first_segment, first_base, next_seqno) = {
+        let (has_something, first_segment, first_base, next_seqno) = {
             let mut state = self.commit.lock();
             let oldest = state
                 .active
@@ -64,9 +64,11 @@ impl Engine {
             let first_needed = state.full_segments.front().map_or(current.number, |(number, _)| *number);
             let segments = state.log.segments();
             let first = segments.iter().find(|segment| segment.number == first_needed).unwrap_or(&current);
-            (has_freed, first.number, first.base.0, state.next_seqno)
+            // Also what an earlier release could not remove, or not make the manifest forget.
+            let has_something = has_freed || !state.log.removable_below(first.number).is_empty();
+            (has_something, first.number, first.base.0, state.next_seqno)
         };
-        if !has_freed {
+        if !has_something {
             return Ok(());
         }
         // A keyspace can also run empty because it was dropped, so the log may hold

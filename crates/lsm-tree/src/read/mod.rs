@@ -5,7 +5,7 @@ pub(crate) mod dead;
 pub(crate) mod point;
 pub(crate) mod scan;
 
-use crate::read::dead::DeadRanges;
+use crate::read::dead::{DeadRanges, Skip};
 use crate::store::Store;
 use crate::{Error, Result};
 use lsm_sync::Arc;
@@ -37,6 +37,11 @@ pub(crate) struct View {
 impl View {
     pub(crate) fn check_open(&self) -> Result<()> {
         self.owner.store().check_open()
+    }
+
+    /// What a scan that starts at `target` may leave out.
+    pub(crate) fn skip(&self, target: &[u8]) -> Skip {
+        self.dead.as_ref().map_or(Skip::Nothing, |dead| dead.skip(target, self.snapshot))
     }
 }
 

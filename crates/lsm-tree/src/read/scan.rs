@@ -126,23 +126,42 @@ fn open(view: &View, span: &KeySpan) -> Result<Merged> {
     Ok(VisibleCursor::new(merge, view.snapshot, &tombstones, view.now_ms).within(span.clone()))
 }
 
-/// Moves `cursor`, which keeps inside of `span`, to the first entry at or after `target`.
-/// Leaves out what is known to be dead, and reports what else it finds dead.
-fn seek(cursor: &mut Merged, view: &View, span: &KeySpan, target: &[u8]) -> Result<()> {
-    let Some(dead) = &view.dead else { return cursor.seek(target) };
-    let skip = dead.skip(target, view.snapshot);
-    let start = match &skip {
-        Skip::Nothing => target,
-        Skip::To(end) => end,
+/// Moves `cursor` to the first entry at or after `target`, but over what is known to be dead.
+fn seek(cursor: &mut Merged, view: &View, target: &[u8]) -> Result<()> {
+    match view.skip(target) {
+        Skip::Nothing => seek_and_report(cursor, view, &KeySpan::all(), target),
+        Skip::To(end) => seek_and_report(cursor, view, &KeySpan::all(), &end),
         Skip::Everything => {
             cursor.leave();
-            return Ok(());
+            Ok(())
         }
+    }
+}
+
+/// A cursor on the first entry of `span`, which never goes back; none when all is known to
+/// be dead. It does not even open what holds nothing else.
+fn first_of(view: &View, span: &KeySpan) -> Result<Option<Merged>> {
+    let span = match view.skip(&span.start) {
+        Skip::Nothing => span.clone(),
+        Skip::To(start) => KeySpan { start, end: span.end.clone() },
+        Skip::Everything => return Ok(None),
     };
-    cursor.seek(start)?;
-    if cursor.hidden_for_good() >= WORTH_REPORTING {
+    if span.is_empty() {
+        return Ok(None);
+    }
+    let mut cursor = open(view, &span)?;
+    seek_and_report(&mut cursor, view, &span, &span.start)?;
+    Ok(Some(cursor))
+}
+
+/// Moves `cursor`, which keeps inside of `span`, and reports a long stretch found dead.
+fn seek_and_report(cursor: &mut Merged, view: &View, span: &KeySpan, target: &[u8]) -> Result<()> {
+    cursor.seek(target)?;
+    if let Some(dead) = &view.dead
+        && cursor.hidden_for_good() >= WORTH_REPORTING
+    {
         let found = cursor.valid().then(|| Slice::copy_from(cursor.key()));
-        let walked = KeySpan { start: Slice::copy_from(start), end: found.or_else(|| span.end.clone()) };
+        let walked = KeySpan { start: Slice::copy_from(target), end: found.or_else(|| span.end.clone()) };
         dead.report(&walked, view.snapshot, |go| view.owner.at_rest(go));
     }
     Ok(())
@@ -200,13 +219,13 @@ impl Range {
                 if forward { cursor.next() } else { cursor.prev() }?;
                 cursor
             }
+            None if forward => match first_of(view, &self.span)? {
+                Some(cursor) => own.insert(cursor),
+                None => return Ok(None),
+            },
             None => {
                 let cursor = own.insert(open(view, &self.span)?);
-                if forward {
-                    seek(cursor, view, &self.span, &self.span.start)
-                } else {
-                    cursor.seek_to_last()
-                }?;
+                cursor.seek_to_last()?;
                 cursor
             }
         };
@@ -335,7 +354,7 @@ impl Cursor {
     /// # Errors
     /// As [`seek_to_first`](Self::seek_to_first).
     pub fn seek(&mut self, key: impl AsRef<[u8]>) -> Result<()> {
-        self.run(|merged, view| seek(merged, view, &KeySpan::all(), key.as_ref()))
+        self.run(|merged, view| seek(merged, view, key.as_ref()))
     }
 
     /// Moves to the last entry at or before `key`.

@@ -160,14 +160,16 @@ fn a_report_beside_an_insert_hides_nothing() {
 fn an_older_snapshot_sees_what_died_later() {
     lsm_sync::model(|| {
         let queue = Queue::new();
-        let reporter = {
+        let reader = {
+            // Key 1 is still there.
             let queue = Arc::clone(&queue);
-            thread::spawn(move || queue.peek(queue.clock.published(), true))
+            thread::spawn(move || {
+                queue.peek(1, true);
+                queue.peek(1, false);
+            })
         };
-        // Key 1 is still there.
-        queue.peek(1, true);
-        queue.peek(1, false);
-        reporter.join().unwrap();
+        queue.peek(queue.clock.published(), true);
+        reader.join().unwrap();
         queue.peek(1, false);
     });
 }

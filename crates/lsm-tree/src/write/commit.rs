@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// What the commit lock protects. Held over one write(2) to the log; never over a
-/// sync, and no reader takes it.
+/// sync; no reader waits for it.
 #[derive(Debug)]
 pub(crate) struct CommitState {
     pub(crate) log: LogWriter,
