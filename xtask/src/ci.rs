@@ -3,7 +3,7 @@
 
 use crate::command::Command;
 use crate::workspace::Workspace;
-use crate::{Outcome, check, docs, golden, layers, loom, sim, tidy};
+use crate::{Outcome, check, docs, fuzz, golden, layers, loom, sim, tidy};
 use std::time::{Duration, Instant};
 
 /// The commands that the README shows to a newcomer; they run here as they stand there.
@@ -21,6 +21,7 @@ const STEPS: &[(&str, Step)] = &[
     ("docs", |workspace| docs::run(workspace, false)),
     ("loom --bounded", |workspace| loom::run(workspace, &loom::Settings::bounded())),
     ("sim", |workspace| sim::run(workspace, &sim::Settings::bounded())),
+    ("fuzz", |workspace| fuzz::run(workspace, &fuzz::Settings::bounded())),
     ("golden", |workspace| golden::run(workspace, false)),
     ("lsm demo", |workspace| Command::cargo(&workspace.root, README_FIRST).run()),
 ];

@@ -32,6 +32,13 @@ pub(crate) struct Settings {
     make_corpus: Option<PathBuf>,
 }
 
+impl Settings {
+    /// The share of continuous integration: each target for a few seconds, freshly seeded.
+    pub(crate) fn bounded() -> Self {
+        Self { target: None, all: true, seconds: 5, seed: None, replay: None, make_corpus: None }
+    }
+}
+
 /// The bodies' names, in the order in which they are run.
 const TARGETS: &[&str] = &["block", "table", "log", "manifest", "batch", "api"];
 

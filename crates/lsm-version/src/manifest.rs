@@ -1,6 +1,7 @@
 //! [`Manifest`]: the durable log of edits, one file of the log's framing.
 //!
-//! Opening writes nothing. The first change after an open, and each one that finds
+//! Opening only makes durable what a killed process may have left in the page cache. The
+//! first change after an open, and each one that finds
 //! the file grown past its limit, writes a new file that starts with the whole state
 //! and renames it over the old one; all others append one record and sync it.
 
