@@ -108,6 +108,11 @@ impl Core {
         self.is_slowed.load(Ordering::Relaxed) || self.sealed_memtables.load(Ordering::Relaxed) >= max_sealed
     }
 
+    /// Whether sealed memtables wait to be flushed. A hint, late by a moment.
+    pub(crate) fn has_sealed(&self) -> bool {
+        self.sealed_memtables.load(Ordering::Relaxed) > 0
+    }
+
     /// Whether runs or debt slow writers down.
     pub(crate) fn is_slowed(&self) -> bool {
         self.is_slowed.load(Ordering::Relaxed)

@@ -9,7 +9,8 @@
 //! 2. A rotation runs under the same lock, so no write lands in a sealed memtable, and
 //!    all that is sealed is published.
 //! 3. A flush therefore need not wait for writers. One runs at a time in a keyspace, and
-//!    the log is durable through what it wrote before the tables are installed.
+//!    before its tables are installed power loss can no longer take from other keyspaces
+//!    what is older than they are: it is in tables, or the log is durable through it.
 
 use lsm_sync::Mutex;
 use lsm_types::SeqNo;

@@ -60,6 +60,9 @@ impl Engine {
         };
         let mut has_rotated = false;
         for core in cores {
+            // Early while nothing waits to be flushed: the rest of the buffer is for what is
+            // written during the flush, which then need not be waited for.
+            let limit = if core.has_sealed() { limit } else { limit / 4 * 3 };
             has_rotated |= size_of(state, core) >= limit && self.rotate_locked(state, core);
         }
         state.unsummed_bytes += bytes;
