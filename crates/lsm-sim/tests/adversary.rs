@@ -478,6 +478,8 @@ fn check(found: &Found, plan: Plan, deeper: bool) -> Result<Told, String> {
     }
     let mut told = found.after.clone();
     told.batches.truncate(last);
+    // A copy may hold batches that the power took from the database itself.
+    told.checkpoints.retain(|(_, batches, _)| *batches <= last);
     // What a killed process has left is durable once it was recovered.
     (told.acknowledged, told.synced) = (last, found.before.synced);
     // Only what is on the disk lives on.
