@@ -33,6 +33,9 @@ const DENSE_TOMBSTONES: u64 = 32;
 /// So many times its own length may be read and rewritten to push a dense table down.
 const DENSE_COST_FACTOR: u64 = 64;
 
+/// So many times the length of level 0 may be rewritten below it when it goes down at rest.
+const REST_COST_FACTOR: u64 = 4;
+
 /// Levels that grow by a fixed factor, each one sorted run, below a level 0 of flushes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leveled {
@@ -348,6 +351,20 @@ impl Strategy for Leveled {
                 level => self.pick_level(view, &shape, level),
             })
             .or_else(|| self.pick_dense(view, &shape))
+    }
+
+    /// Empties level 0 although it is not full, so that reads look into fewer runs.
+    fn pick_at_rest(&self, view: &PickView<'_>) -> Option<Plan> {
+        let plan = self.pick_level0(view, &self.shape(view.version))?;
+        if let Plan::Merge(merge) = &plan {
+            let of_level0 = merge.inputs.iter().filter(|run| run.placement.level == 0);
+            let own: u64 = of_level0.flat_map(|run| &run.tables).map(|table| table.size_bytes()).sum();
+            let limit = own.saturating_mul(1 + REST_COST_FACTOR).min(self.max_merge_bytes);
+            if merge.inputs.len() < 2 || plan.input_bytes() > limit {
+                return None;
+            }
+        }
+        Some(plan)
     }
 
     fn pick_range(&self, view: &PickView<'_>, span: &KeySpan) -> Option<Plan> {

@@ -220,6 +220,12 @@ pub trait Strategy: Send + Sync + Debug {
     /// The most useful thing to do now, if any. Never names a busy table.
     fn pick(&self, view: &PickView<'_>) -> Option<Plan>;
 
+    /// What is worth doing while nobody writes and [`pick`](Self::pick) has nothing to do:
+    /// work that spares later reads, at a bounded price.
+    fn pick_at_rest(&self, _: &PickView<'_>) -> Option<Plan> {
+        None
+    }
+
     /// One step towards all data of `span` lying in one run, without deleted data that
     /// no snapshot needs; `None` when that is so, or when the tables that it needs are
     /// busy.

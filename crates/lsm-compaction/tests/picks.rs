@@ -315,3 +315,28 @@ fn size_tiered_merges_neighbours_of_like_size() {
     assert_eq!(numbers(merge.tables()), numbers(tables[1..5].iter().map(|(_, table)| table)));
     assert_eq!(merge.output, at(0, 1));
 }
+
+#[test]
+fn at_rest_level_0_goes_down_unless_that_rewrites_too_much() {
+    let mut fakes = Fakes::new();
+    let strategy = Leveled::with_table_bytes(64 * MIB);
+    let rest = |version: &Version| strategy.pick_at_rest(&PickView::new(version, &Busy::new(), &rules()));
+    let mut with = |of_level0: u64, below: u64| {
+        let mut tables = vec![(at(6, 1), fakes.table(0, 1000, below))];
+        for run in 0..of_level0 {
+            tables.push((at(0, 10 + run), fakes.table(0, 1000, 20 * MIB)));
+        }
+        version(tables)
+    };
+    assert!(rest(&with(0, 80 * MIB)).is_none(), "there is nothing to do");
+    assert!(rest(&with(1, 81 * MIB)).is_none(), "four times as much is rewritten");
+    for (of_level0, below) in [(1, 80 * MIB), (3, 80 * MIB), (3, 0)] {
+        let version = with(of_level0, below);
+        assert!(pick(&strategy, &version, &Busy::new()).is_none(), "no level is full");
+        let Some(Plan::Merge(plan)) = rest(&version) else { panic!("{of_level0} runs stay in level 0") };
+        assert_eq!((plan.inputs.len() as u64, plan.output.level), (of_level0 + 1, 6));
+    }
+    let small = fakes.table(0, 1000, MIB);
+    let only = version(vec![(at(0, 1), small)]);
+    assert!(rest(&only).is_none(), "one small run alone is not worth rewriting");
+}

@@ -36,6 +36,9 @@ pub(crate) struct Core {
     sealed_memtables: AtomicUsize,
     /// Nanoseconds of delay that were too short to sleep.
     owed_delay_ns: AtomicU64,
+    /// What was written when somebody last looked whether the keyspace rests. Relaxed:
+    /// the look is the only one who uses it.
+    pub(crate) written_before: AtomicU64,
     /// Jobs that have claimed tables.
     jobs: AtomicUsize,
     /// Jobs that have given them back.
@@ -86,6 +89,7 @@ impl Core {
             is_slowed: AtomicBool::new(false),
             sealed_memtables: AtomicUsize::new(0),
             owed_delay_ns: AtomicU64::new(0),
+            written_before: AtomicU64::new(0),
             jobs: AtomicUsize::new(0),
             ended_jobs: AtomicU64::new(0),
             flush_retry: Retry::default(),

@@ -158,6 +158,16 @@ impl Engine {
                     self.run_compaction(&core);
                 }
             }
+            Work::LookForRest(id) => {
+                if let Some(core) = self.core(id) {
+                    self.look_for_rest(&core);
+                }
+            }
+            Work::Tidy(id) => {
+                if let Some(core) = self.core(id) {
+                    self.run_tidying(&core);
+                }
+            }
             Work::PrepareLog => self.prepare_log(),
             Work::ReleaseLog => self.run_release_log(),
             Work::Sweep => self.sweep(),
@@ -221,8 +231,17 @@ impl Engine {
         })
     }
 
-    /// Blocks until nothing is left to do in the background.
+    /// Blocks until nothing is left to do in the background, nor what else would be done
+    /// at rest: who waits says that now is the time.
     pub(crate) fn wait_idle(&self) -> Result<()> {
+        self.wait_until_idle()?;
+        for core in self.cores() {
+            self.scheduler.submit(Work::Tidy(core.id));
+        }
+        self.wait_until_idle()
+    }
+
+    fn wait_until_idle(&self) -> Result<()> {
         self.store.check_usable()?;
         loop {
             let before = self.troubles.count();

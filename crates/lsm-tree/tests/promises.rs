@@ -79,6 +79,65 @@ fn fifo_forgets_by_age_though_nobody_writes() {
     }
 }
 
+/// Fills a keyspace with overlapping flushes, too few to be compacted for their number.
+fn write_runs(keyspace: &lsm_tree::Keyspace, runs: u32) {
+    for run in 0..runs {
+        for i in 0..2_000 {
+            keyspace.insert(key(i * 3 + run), [run as u8; 100]).unwrap();
+        }
+        keyspace.flush().unwrap();
+    }
+}
+
+fn runs_of(db: &lsm_tree::Database) -> usize {
+    db.stats().keyspaces[0].levels.iter().map(|level| level.runs).sum()
+}
+
+#[test]
+fn a_database_at_rest_is_tidied_by_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let db = Options::default().open(directory.path()).unwrap();
+    let keyspace = db.keyspace("k", KeyspaceOptions::default()).unwrap();
+    write_runs(&keyspace, 3);
+    let mut looks = 0;
+    while runs_of(&db) > 1 {
+        looks += 1;
+        assert!(looks < 500, "{}", db.stats());
+        lsm_sync::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(keyspace.len().unwrap(), 6_000);
+    assert_eq!(keyspace.get(key(4)).unwrap().unwrap(), [1; 100]);
+}
+
+#[test]
+fn who_waits_for_rest_gets_one_run_and_a_short_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let db = Options::default().open(directory.path()).unwrap();
+    let keyspace = db.keyspace("k", KeyspaceOptions::default()).unwrap();
+    for round in 0..3_u8 {
+        for i in 0..10_000 {
+            keyspace.insert(key(i), [round; 100]).unwrap();
+        }
+        keyspace.flush().unwrap();
+    }
+    db.wait_idle().unwrap();
+    assert_eq!(runs_of(&db), 1, "{}", db.stats());
+    assert!(db.stats().log.bytes < 64 << 10, "{}", db.stats());
+    keyspace.insert("one", "more").unwrap();
+    drop((keyspace, db));
+    let log: u64 = std::fs::read_dir(directory.path())
+        .unwrap()
+        .map(Result::unwrap)
+        .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "log"))
+        .map(|entry| entry.metadata().unwrap().len())
+        .sum();
+    assert!(log < 64 << 10, "{log} bytes of log stay behind");
+    let db = Options::default().open(directory.path()).unwrap();
+    let keyspace = db.keyspace("k", KeyspaceOptions::default()).unwrap();
+    assert_eq!(keyspace.get("one").unwrap().unwrap(), "more");
+    assert_eq!(keyspace.len().unwrap(), 10_001);
+}
+
 /// Counts the syncs of log segments, each of which takes a while.
 #[derive(Debug)]
 struct CountingFs {

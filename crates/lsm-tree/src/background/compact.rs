@@ -10,12 +10,20 @@ use crate::write::order;
 use crate::{Error, Result};
 use lsm_compaction::{GcRules, GcStream, MergePlan, PickView, Plan, Strategy, write_tables};
 use lsm_sstable::ReadOptions;
+use lsm_sync::atomic::Ordering;
 use lsm_types::{KeySpan, SeqNo};
 use lsm_version::{Needed, TableHandle, Version};
 use std::sync::Arc;
 
 /// How much of each input a compaction reads at once.
 const READAHEAD_BYTES: usize = 1 << 20;
+
+/// How often one looks whether a keyspace rests that could use it.
+const REST_NS: u64 = 50_000_000;
+
+/// A keyspace rests while less than this part of a write buffer is written between two
+/// looks.
+const REST_PART: usize = 64;
 
 /// A plan whose tables nobody else may plan with until it is dropped.
 struct Claim<'a> {
@@ -135,8 +143,46 @@ impl Engine {
                 self.clear_trouble();
                 self.compact_soon(core);
             }
-            Ok(false) => self.look_again_in_time(core),
+            Ok(false) => {
+                self.look_again_in_time(core);
+                self.look_for_rest_soon(core);
+            }
             Err(error) => self.retry(core, &core.compaction_retry, error, Work::Compact(core.id)),
+        }
+    }
+
+    /// Sets out to do what is worth doing at rest, if there is any of it. Only level 0
+    /// gives cause.
+    fn look_for_rest_soon(&self, core: &Core) {
+        if core.history.latest().tables.level(0).runs().is_empty() {
+            return;
+        }
+        core.written_before.store(core.counters.written_bytes.load(Ordering::Relaxed), Ordering::Relaxed);
+        let at_ns = self.store.env.clock.monotonic_ns().saturating_add(REST_NS);
+        self.scheduler.set_timer(at_ns, Work::LookForRest(core.id));
+    }
+
+    /// Tidies if little was written since the last look, or else looks again later.
+    pub(crate) fn look_for_rest(&self, core: &Core) {
+        let written = core.counters.written_bytes.load(Ordering::Relaxed);
+        let since = written.saturating_sub(core.written_before.load(Ordering::Relaxed));
+        if since < (self.store.options.write_buffer_bytes / REST_PART) as u64 {
+            self.scheduler.submit(Work::Tidy(core.id));
+        } else {
+            self.look_for_rest_soon(core);
+        }
+    }
+
+    /// One step of what is worth doing at rest, as a background job.
+    pub(crate) fn run_tidying(&self, core: &Arc<Core>) {
+        match self.compaction_step(core, |view, strategy| strategy.pick_at_rest(view)) {
+            Ok(true) => {
+                core.compaction_retry.reset();
+                self.clear_trouble();
+                self.compact_soon(core);
+            }
+            Ok(false) => {}
+            Err(error) => self.retry(core, &core.compaction_retry, error, Work::Tidy(core.id)),
         }
     }
 

@@ -26,6 +26,10 @@ pub(crate) enum Work {
     Flush(KeyspaceId),
     /// Make one step towards the shape that the keyspace's strategy wants.
     Compact(KeyspaceId),
+    /// See whether the keyspace rests, and if so, queue a `Tidy`.
+    LookForRest(KeyspaceId),
+    /// Do what the strategy deems worth doing at rest.
+    Tidy(KeyspaceId),
     /// Make the file of the next log segment.
     PrepareLog,
     /// Remove log segments whose records are all in tables.
@@ -36,7 +40,7 @@ pub(crate) enum Work {
 
 impl Job for Work {
     fn is_long(&self) -> bool {
-        matches!(self, Self::Compact(_))
+        matches!(self, Self::Compact(_) | Self::Tidy(_))
     }
 }
 

@@ -4,7 +4,13 @@
 use crate::Result;
 use crate::background::schedule::Work;
 use crate::engine::Engine;
+use crate::write::commit::CommitState;
+use lsm_types::SeqNo;
 use lsm_version::Edit;
+
+/// With so many bytes in it, a segment whose records are all in tables is left for a new
+/// one, instead of being kept until it is full.
+const WORTH_LEAVING_BYTES: u64 = 1 << 20;
 
 impl Engine {
     /// One sweep.
@@ -57,6 +63,7 @@ impl Engine {
                 .filter_map(|active| active.core.history.latest().oldest_unflushed())
                 .min()
                 .unwrap_or(state.next_seqno);
+            self.leave_covered_segment(&mut state, oldest)?;
             let full_before = state.full_segments.len();
             while state.full_segments.pop_front_if(|(_, end)| *end <= oldest).is_some() {}
             let has_freed = state.full_segments.len() < full_before;
@@ -84,6 +91,24 @@ impl Engine {
         match lsm_log::remove_segments(fs, directory, &released) {
             Ok(()) => self.commit.lock().log.forget_segments(&released),
             Err(error) => tracing::warn!(%error, "log segments that are not needed stay for now"),
+        }
+        Ok(())
+    }
+
+    /// When all of the log is in tables, which hold everything below `oldest`, goes on in a
+    /// new segment: then the present one can go too, and the next open reads next to nothing.
+    fn leave_covered_segment(&self, state: &mut CommitState, oldest: SeqNo) -> Result<()> {
+        let current = state.log.current_segment();
+        if oldest < state.next_seqno || current.bytes < WORTH_LEAVING_BYTES {
+            return Ok(());
+        }
+        match state.log.roll() {
+            Ok(()) => {}
+            Err(error) if error.is_disk_full() => return Err(error.into()),
+            Err(error) => return Err(self.store.fail(error.into())),
+        }
+        if state.log.current_segment().number != current.number {
+            state.full_segments.push_back((current.number, oldest));
         }
         Ok(())
     }
