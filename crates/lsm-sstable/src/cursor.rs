@@ -26,8 +26,11 @@ impl Default for ReadOptions {
     }
 }
 
-/// How many entries ahead a walk backward has rows fetched.
+/// How many entries ahead a walk backward, or one that begins, has rows fetched.
 const FETCHED_AHEAD: usize = 8;
+
+/// With no more entries than this left in a block, a walk that begins soon needs the next.
+const FEW_LEFT: usize = 16;
 
 /// The first reading ahead of a walk.
 const FIRST_READAHEAD_BYTES: u64 = 16 << 10;
@@ -141,6 +144,9 @@ impl TableCursor {
     fn enter_first(&mut self, at: Option<usize>, sequential: bool) -> Result<(), Error> {
         if self.enter(at, sequential)?.is_some() {
             self.stand(0);
+            if sequential {
+                self.table.prefetch_block(self.block_at + 1);
+            }
         }
         Ok(())
     }
@@ -221,7 +227,11 @@ impl Cursor for TableCursor {
         let exact = view.find(target.user_key, byte, target.seqno() + 1);
         let (entry, count) = (exact.unwrap_or_else(|| view.lower_bound(target)), view.count());
         if entry < count {
+            view.fetch_rows(entry + 1..(entry + 1 + FETCHED_AHEAD).min(count));
             self.stand(entry);
+            if count - entry <= FEW_LEFT {
+                self.table.prefetch_block(self.block_at + 1);
+            }
             return Ok(());
         }
         // The target lies between the block's last entry and its separator.

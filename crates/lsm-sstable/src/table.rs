@@ -235,6 +235,12 @@ impl Table {
         self.source.context.cached(&self.slots, at)
     }
 
+    /// Has the first lines fetched of a block that will be asked for soon, if it is cached.
+    #[inline]
+    pub(crate) fn prefetch_block(&self, at: usize) {
+        self.slots.prefetch(at);
+    }
+
     #[cold]
     pub(crate) fn read_block(&self, at: usize, fill_cache: bool) -> Result<Block, Error> {
         let (start, end) = self.extent(at)?;

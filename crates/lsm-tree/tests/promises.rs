@@ -80,13 +80,14 @@ fn fifo_forgets_by_age_though_nobody_writes() {
 }
 
 /// Fills a keyspace with overlapping flushes, too few to be compacted for their number.
-fn write_runs(keyspace: &lsm_tree::Keyspace, runs: u32) {
+fn write_runs(keyspace: &lsm_tree::Keyspace, runs: u32) -> Result<(), lsm_tree::Error> {
     for run in 0..runs {
         for i in 0..2_000 {
-            keyspace.insert(key(i * 3 + run), [run as u8; 100]).unwrap();
+            keyspace.insert(key(i * 3 + run), [run as u8; 100])?;
         }
-        keyspace.flush().unwrap();
+        keyspace.flush()?;
     }
+    Ok(())
 }
 
 fn runs_of(db: &lsm_tree::Database) -> usize {
@@ -98,7 +99,7 @@ fn a_database_at_rest_is_tidied_by_itself() {
     let directory = tempfile::tempdir().unwrap();
     let db = Options::default().open(directory.path()).unwrap();
     let keyspace = db.keyspace("k", KeyspaceOptions::default()).unwrap();
-    write_runs(&keyspace, 3);
+    write_runs(&keyspace, 3).unwrap();
     let mut looks = 0;
     while runs_of(&db) > 1 {
         looks += 1;

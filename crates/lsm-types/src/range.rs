@@ -133,7 +133,10 @@ impl KeySpan {
     #[must_use]
     #[inline]
     pub fn is_past_end(&self, key: &[u8]) -> bool {
-        self.end.as_ref().is_some_and(|end| key >= end.as_bytes())
+        // Comparing with no bytes is slow where they lie nowhere.
+        self.end
+            .as_ref()
+            .is_some_and(|end| if key.is_empty() { end.is_empty() } else { key >= end.as_bytes() })
     }
 
     /// Whether some key may lie in both.
@@ -163,6 +166,7 @@ impl UpperBound {
     #[inline]
     pub fn is_below(&self, key: &[u8]) -> bool {
         match self {
+            _ if key.is_empty() => matches!(self, Self::Excluded(end) if end.is_empty()),
             Self::Included(last) => last.as_bytes() < key,
             Self::Excluded(end) => end.as_bytes() <= key,
             Self::Unbounded => false,

@@ -71,6 +71,18 @@ impl Slots {
         }
     }
 
+    /// Has the first lines fetched of a block that will be asked for soon, if it is cached.
+    #[inline]
+    pub(crate) fn prefetch(&self, at: usize) {
+        let Some(slot) = self.slots.get(at) else { return };
+        // Relaxed: addresses to fetch, which nobody looks behind.
+        prefetch(slot.frame.load(Ordering::Relaxed));
+        let image = slot.image.load(Ordering::Relaxed);
+        for line in 0..FIRST_LINES {
+            prefetch(image.wrapping_add(64 * line));
+        }
+    }
+
     /// Shows a cached block to readers; false when there is one already.
     pub(super) fn set(&self, at: usize, block: &Block) -> bool {
         let Some(slot) = self.slots.get(at) else { return false };
