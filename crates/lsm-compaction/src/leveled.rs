@@ -67,7 +67,7 @@ impl Leveled {
             table_bytes,
             base_bytes: table_bytes.saturating_mul(4),
             ratio: 10,
-            level0_runs: 4,
+            level0_runs: 6,
             dense_percent: 50,
             max_merge_bytes: table_bytes.saturating_mul(24),
         }

@@ -241,7 +241,7 @@ fn tombstones_in_the_last_level_go_when_their_snapshot_has_closed() {
 fn newer_runs_are_merged_among_themselves_while_the_way_down_is_taken() {
     let mut fakes = Fakes::new();
     let mut tables: Vec<_> = (0..4).map(|run| (at(0, run), fakes.table(0, 999, MIB / 2))).collect();
-    let strategy = Leveled::with_table_bytes(4 * MIB);
+    let strategy = Leveled { level0_runs: 4, ..Leveled::with_table_bytes(4 * MIB) };
     let mut busy = Busy::new();
     let first = pick(&strategy, &version(tables.clone()), &busy).expect("four runs");
     busy.begin(&first);
@@ -264,7 +264,7 @@ fn nobody_writes_into_the_gap_of_a_job_under_way() {
         .enumerate()
         .map(|(run, &(first, last))| (at(0, run as u64), fakes.table(first, last, MIB)))
         .collect();
-    let strategy = Leveled::with_table_bytes(64 * MIB);
+    let strategy = Leveled { level0_runs: 4, ..Leveled::with_table_bytes(64 * MIB) };
     let mut busy = Busy::new();
     let first = pick(&strategy, &version(tables.clone()), &busy).expect("four runs");
     busy.begin(&first);

@@ -1,6 +1,7 @@
 //! [`Memtable`]: entries and range tombstones of one tree since its last rotation.
 //! Written by the commit path, read by every read path and by the flush.
 
+use crate::arena::Spare;
 use crate::index::{EntryRef, Index, MemtableIndex, NewValue};
 use crate::tombstones::Tombstones;
 use crate::{MemtableCursor, MemtableOptions, ValueRef};
@@ -18,6 +19,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Memtable {
     pub(crate) index: Index,
+    options: MemtableOptions,
+    spare: Arc<Spare>,
     tombstones: Tombstones,
     /// Point entries; `Relaxed`, since it orders nothing.
     entries: AtomicUsize,
@@ -33,8 +36,32 @@ impl Memtable {
     /// An empty memtable.
     #[must_use]
     pub fn new(options: MemtableOptions) -> Self {
+        Self::with_spare(options, Arc::default())
+    }
+
+    /// An empty memtable of the same kind. It takes the memory of predecessors that are
+    /// gone, so that a tree that is written all the time need not ask for new.
+    #[must_use]
+    pub fn successor(&self) -> Self {
+        Self::with_spare(self.options.clone(), Arc::clone(&self.spare))
+    }
+
+    /// Gives back what is kept for successors.
+    pub fn release_spare(&self) {
+        self.spare.clear();
+    }
+
+    /// Bytes that are kept for successors: no more than the largest memtable had.
+    #[must_use]
+    pub fn spare_bytes(&self) -> usize {
+        self.spare.bytes()
+    }
+
+    fn with_spare(options: MemtableOptions, spare: Arc<Spare>) -> Self {
         Self {
-            index: Index::new(&options),
+            index: Index::new(&options, &spare),
+            options,
+            spare,
             tombstones: Tombstones::default(),
             entries: AtomicUsize::new(0),
             above_highest: AtomicU64::new(0),

@@ -161,7 +161,8 @@ impl Options {
         self
     }
 
-    /// Bytes that a memtable may reach before it is flushed; 64 MiB by default.
+    /// Bytes that the writes of a keyspace may take up in memory until they are flushed; 64
+    /// MiB by default. Half of it fills before a flush begins, and the other half meanwhile.
     #[must_use]
     pub fn write_buffer_size(mut self, bytes: usize) -> Self {
         self.write_buffer_bytes = bytes.max(1024);

@@ -3,7 +3,7 @@
 
 use crate::background::compact::tree_step;
 use crate::background::flush::{discard, flush_placement, write_memtables};
-use crate::core::{Core, new_memtable};
+use crate::core::Core;
 use crate::keyspace::checked_span;
 use crate::options::TreeOptions;
 use crate::read::{Owner, View, point, scan};
@@ -254,7 +254,8 @@ impl Tree {
             let installed = view::install(store, core, step, highest + 1, Vec::new, None);
             debug_assert!(installed.is_ok(), "a rotation writes nothing that could fail");
         };
-        self.inner.active.seal(|active| active.highest_seqno(), new_memtable, install)
+        let fresh = || Arc::new(self.inner.core.history.latest().active.successor());
+        self.inner.active.seal(|active| active.highest_seqno(), fresh, install)
     }
 
     /// Seals the active memtable and writes all sealed ones into tables. What no

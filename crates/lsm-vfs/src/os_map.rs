@@ -38,6 +38,9 @@ struct State {
     current: Option<Window>,
     /// A window made ready for later.
     ready: Option<Window>,
+    /// A window that is written to no more. Unmapping takes a while, so it is left to who
+    /// makes the next one ready.
+    spent: Option<Window>,
 }
 
 impl Windows {
@@ -47,7 +50,7 @@ impl Windows {
         if cfg!(miri) || !keeps_reservations(&rustix::fs::fstatfs(file).ok()?) {
             return None;
         }
-        Some(Self { state: Mutex::new(State { reserved_bytes, current: None, ready: None }) })
+        Some(Self { state: Mutex::new(State { reserved_bytes, current: None, ready: None, spent: None }) })
     }
 
     /// Writes as much of `bytes` at `offset` as it can, and says how much that was.
@@ -68,14 +71,16 @@ impl Windows {
     /// that. To be called from elsewhere than the writer's thread.
     pub(crate) fn make_ready(&self, file: &File, offset: u64) {
         let start = offset - offset % WINDOW_BYTES;
-        let reserved_bytes = {
-            let state = self.state.lock();
+        let (spent, reserved_bytes) = {
+            let mut state = self.state.lock();
+            let spent = state.spent.take();
             let is_there = [&state.current, &state.ready].into_iter().flatten().any(|w| w.start == start);
             if is_there {
                 return;
             }
-            state.reserved_bytes
+            (spent, state.reserved_bytes)
         };
+        drop(spent);
         let Some(window) = Window::map(file, start, reserved_bytes) else { return };
         window.bring_in();
         let mut state = self.state.lock();
@@ -97,6 +102,7 @@ impl Windows {
         state.reserved_bytes = state.reserved_bytes.min(len_bytes);
         state.current = None;
         state.ready = None;
+        state.spent = None;
         cut()
     }
 }
@@ -110,7 +116,10 @@ impl State {
                 Some(ready) => ready,
                 None => Window::map(file, offset - offset % WINDOW_BYTES, self.reserved_bytes)?,
             };
-            self.current = Some(window);
+            let spent = self.current.replace(window);
+            if self.spent.is_none() {
+                self.spent = spent;
+            }
         }
         self.current.as_ref().filter(|window| is_over(window))
     }

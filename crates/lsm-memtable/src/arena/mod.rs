@@ -9,14 +9,18 @@ use lsm_sync::atomic::{AtomicU32, Ordering};
 use lsm_sync::weaken;
 
 #[cfg(not(lsm_loom))]
+mod chunk;
+#[cfg(not(lsm_loom))]
 mod real;
+#[cfg(not(lsm_loom))]
+pub(crate) use chunk::Spare;
 #[cfg(not(lsm_loom))]
 pub(crate) use real::{Arena, ArenaWriter, new};
 
 #[cfg(lsm_loom)]
 mod modelled;
 #[cfg(lsm_loom)]
-pub(crate) use modelled::{Arena, ArenaWriter, new};
+pub(crate) use modelled::{Arena, ArenaWriter, Spare, new};
 
 #[cfg(not(lsm_loom))]
 mod shared;

@@ -45,8 +45,20 @@ unsafe impl Send for Records {}
 // SAFETY: as above.
 unsafe impl Sync for Records {}
 
+/// Models keep nothing for later.
+#[derive(Debug, Default)]
+pub(crate) struct Spare;
+
+impl Spare {
+    pub(crate) fn clear(&self) {}
+
+    pub(crate) fn bytes(&self) -> usize {
+        0
+    }
+}
+
 /// An empty arena and the one writer it will ever have.
-pub(crate) fn new() -> (Arena, ArenaWriter) {
+pub(crate) fn new(_: &Arc<Spare>) -> (Arena, ArenaWriter) {
     let records = Arc::new(Records((0..RECORDS).map(|_| UnsafeCell::new(None)).collect()));
     (Arena(Arc::clone(&records)), ArenaWriter { records, used: 0 })
 }

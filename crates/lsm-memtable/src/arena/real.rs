@@ -12,19 +12,18 @@
 
 #![expect(unsafe_code, reason = "bytes are written beside bytes that others read; see docs/unsafe.md")]
 
+use super::chunk::{Chunk, FIRST_CHUNK, Spare};
 use super::shared::{SharedValues, SharedValuesWriter};
 use super::{MAX_INLINE_BYTES, RecordRef};
 use crate::ValueRef;
 use crate::index::NewValue;
 use lsm_types::{InternalKey, MAX_KEY_BYTES, Slice, Trailer, ValueKind};
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::alloc::{Layout, handle_alloc_error};
 use std::ptr::NonNull;
 use std::sync::{Arc, OnceLock};
 
 const UNIT: usize = 4;
 const HEADER_BYTES: usize = 12;
-const FIRST_CHUNK: usize = 4096;
-const HUGE_PAGE_BYTES: usize = 2 << 20;
 /// As many as the names of 32 bits reach: 16 GiB.
 const CHUNKS: usize = 22;
 /// The length that stands for a shared value.
@@ -33,59 +32,18 @@ const SHARED: u16 = u16::MAX;
 const _: () = assert!(MAX_INLINE_BYTES < SHARED as usize);
 const _: () = assert!(((FIRST_CHUNK << CHUNKS) - FIRST_CHUNK).div_ceil(UNIT) <= u32::MAX as usize);
 
-/// Memory of its own, written through the writer and read through records.
 #[derive(Debug)]
-struct Chunk {
-    start: NonNull<u8>,
-    layout: Layout,
-}
-
-// SAFETY: a chunk is plain memory that it owns. All threads share it by the rule
-// that `ArenaWriter` keeps: bytes are written by the one writer before their record
-// has a name, and by nobody afterwards.
-unsafe impl Send for Chunk {}
-// SAFETY: as above.
-unsafe impl Sync for Chunk {}
-
-impl Chunk {
-    fn new(bytes: usize) -> Self {
-        let align = if bytes >= HUGE_PAGE_BYTES { HUGE_PAGE_BYTES } else { UNIT };
-        let Ok(layout) = Layout::from_size_align(bytes.max(FIRST_CHUNK), align) else {
-            handle_alloc_error(Layout::new::<u8>())
-        };
-        // SAFETY: the layout's size is at least `FIRST_CHUNK`, hence not zero.
-        let Some(start) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
-        if bytes >= HUGE_PAGE_BYTES {
-            advise_huge_pages(start, bytes);
-        }
-        Self { start, layout }
-    }
-}
-
-/// Asks for huge pages: a flush walks records that lie all over the arena, and fewer
-/// faults are taken while it fills. A request; nothing depends on it.
-#[cfg(all(target_os = "linux", not(miri)))]
-fn advise_huge_pages(start: NonNull<u8>, bytes: usize) {
-    // SAFETY: the memory is allocated, and the advice changes no byte of it.
-    let _only_a_request =
-        unsafe { rustix::mm::madvise(start.as_ptr().cast(), bytes, rustix::mm::Advice::LinuxHugepage) };
-}
-
-#[cfg(not(all(target_os = "linux", not(miri))))]
-fn advise_huge_pages(_start: NonNull<u8>, _bytes: usize) {}
-
-impl Drop for Chunk {
-    fn drop(&mut self) {
-        // SAFETY: `start` came from `alloc` with this layout, and is freed only here.
-        unsafe { dealloc(self.start.as_ptr(), self.layout) }
-    }
-}
-
-#[derive(Debug, Default)]
 struct Chunks {
     /// Made by the writer, each once, before the first name of a record in it.
     chunks: [OnceLock<Chunk>; CHUNKS],
     shared: Arc<SharedValues>,
+    spare: Arc<Spare>,
+}
+
+impl Drop for Chunks {
+    fn drop(&mut self) {
+        self.chunks.iter_mut().filter_map(OnceLock::take).for_each(|chunk| self.spare.give(chunk));
+    }
 }
 
 /// Reads records. Cheap to share: any number of threads may read while the writer
@@ -108,8 +66,9 @@ pub(crate) struct ArenaWriter {
 }
 
 /// An empty arena and the one writer it will ever have.
-pub(crate) fn new() -> (Arena, ArenaWriter) {
-    let chunks = Arc::new(Chunks::default());
+pub(crate) fn new(spare: &Arc<Spare>) -> (Arena, ArenaWriter) {
+    let chunks = [const { OnceLock::new() }; CHUNKS];
+    let chunks = Arc::new(Chunks { chunks, shared: Arc::default(), spare: Arc::clone(spare) });
     let shared = SharedValuesWriter::new(Arc::clone(&chunks.shared));
     (Arena(Arc::clone(&chunks)), ArenaWriter { chunks, shared, chunk: 0, at: 0, bytes: 0 })
 }
@@ -177,10 +136,10 @@ impl ArenaWriter {
             // out of what can be addressed.
             handle_alloc_error(Layout::new::<[u8; FIRST_CHUNK]>())
         };
-        let chunk = cell.get_or_init(|| Chunk::new(FIRST_CHUNK << self.chunk));
+        let chunk = cell.get_or_init(|| self.chunks.spare.take(FIRST_CHUNK << self.chunk));
         // SAFETY: `at + padded` is within the chunk, which is `FIRST_CHUNK << chunk`
         // bytes long.
-        let start = unsafe { chunk.start.add(self.at) };
+        let start = unsafe { chunk.start().add(self.at) };
         let place = chunk_start(self.chunk) + self.at;
         self.at += padded;
         self.bytes += padded;
@@ -226,7 +185,7 @@ impl Arena {
         let place = name as usize * UNIT;
         let chunk = (place / FIRST_CHUNK + 1).ilog2() as usize;
         if let Some(memory) = self.0.chunks.get(chunk).and_then(OnceLock::get) {
-            let at = memory.start.as_ptr().wrapping_add(place - chunk_start(chunk));
+            let at = memory.start().as_ptr().wrapping_add(place - chunk_start(chunk));
             prefetch(at);
             prefetch(at.wrapping_add(LINE_BYTES));
         }
@@ -249,7 +208,7 @@ impl Arena {
         // returned, that happened before this call (again the caller's promise), and
         // nobody writes them afterwards. The chunk lives as long as `self.0`.
         unsafe {
-            let at = memory.start.as_ptr().add(place - chunk_start(chunk)).cast_const();
+            let at = memory.start().as_ptr().add(place - chunk_start(chunk)).cast_const();
             let header = &*at.cast::<[u8; HEADER_BYTES]>();
             let [t0, t1, t2, t3, t4, t5, t6, t7, k0, k1, v0, v1] = *header;
             let trailer = u64::from_le_bytes([t0, t1, t2, t3, t4, t5, t6, t7]);
@@ -290,7 +249,7 @@ mod tests {
 
     #[test]
     fn records_come_back_over_many_chunks() {
-        let (arena, mut writer) = new();
+        let (arena, mut writer) = new(&Arc::default());
         let mut pushed = Vec::new();
         let mut key_bytes = 0;
         for number in 0..RECORDS {
@@ -325,7 +284,7 @@ mod tests {
 
     #[test]
     fn the_longest_key_fits() {
-        let (arena, mut writer) = new();
+        let (arena, mut writer) = new(&Arc::default());
         let key = vec![7; MAX_KEY_BYTES];
         let record = writer.push(InternalKey::new(&key, 1, ValueKind::Value), NewValue::Copied(&[1; 4096]));
         // SAFETY: the record was made by this arena's writer, on this thread.

@@ -4,8 +4,10 @@ use super::tree::{FAN_OUT, TreeIndex, TreePosition};
 use super::{EntryRef, MemtableIndex, NewValue};
 #[cfg(not(lsm_loom))]
 use super::{SkipMapIndex, SkipMapPosition};
+use crate::arena::Spare;
 use crate::{IndexKind, MemtableOptions};
 use lsm_types::InternalKey;
+use std::sync::Arc;
 
 /// The index that a memtable was made with.
 #[derive(Debug)]
@@ -58,13 +60,13 @@ fn foreign() -> ! {
 }
 
 impl Index {
-    pub(crate) fn new(options: &MemtableOptions) -> Self {
+    pub(crate) fn new(options: &MemtableOptions, spare: &Arc<Spare>) -> Self {
         match options.index {
-            IndexKind::Tree => Self::Tree(TreeIndex::new()),
+            IndexKind::Tree => Self::Tree(TreeIndex::new(spare)),
             #[cfg(not(lsm_loom))]
             IndexKind::SkipMap => Self::SkipMap(SkipMapIndex::default()),
             #[cfg(lsm_loom)]
-            IndexKind::SkipMap => Self::Tree(TreeIndex::new()),
+            IndexKind::SkipMap => Self::Tree(TreeIndex::new(spare)),
         }
     }
 }

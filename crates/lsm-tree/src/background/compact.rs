@@ -175,6 +175,7 @@ impl Engine {
 
     /// One step of what is worth doing at rest, as a background job.
     pub(crate) fn run_tidying(&self, core: &Arc<Core>) {
+        core.history.latest().active.release_spare();
         match self.compaction_step(core, |view, strategy| strategy.pick_at_rest(view)) {
             Ok(true) => {
                 core.compaction_retry.reset();

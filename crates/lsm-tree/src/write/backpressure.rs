@@ -7,7 +7,7 @@ use crate::engine::Engine;
 use std::time::Duration;
 
 /// Runs that wait to be merged from which on writers are slowed.
-const SLOW_FROM_RUNS: usize = 8;
+const SLOW_FROM_RUNS: usize = 12;
 /// Runs that wait to be merged at which writers wait for a compaction.
 const STOP_AT_RUNS: usize = 32;
 /// The slowest pace short of stopping: 1 MiB a second.

@@ -2,7 +2,7 @@
 //! takes its place, under the commit lock, so that no write lands in a sealed one.
 
 use crate::background::schedule::Work;
-use crate::core::{Core, new_memtable};
+use crate::core::Core;
 use crate::engine::Engine;
 use crate::view::{self, Step};
 use crate::write::commit::{Active, CommitState};
@@ -27,7 +27,7 @@ impl Seal for Sealing<'_> {
 
     fn fresh(&self, state: &CommitState) -> Option<Arc<Memtable>> {
         let active = state.active.get(&self.core.id)?;
-        (!active.memtable.is_empty()).then(new_memtable)
+        (!active.memtable.is_empty()).then(|| Arc::new(active.memtable.successor()))
     }
 
     fn activate(&self, state: &mut CommitState, fresh: Arc<Memtable>) {
@@ -62,7 +62,7 @@ impl Engine {
         for core in cores {
             // Early while nothing waits to be flushed: the rest of the buffer is for what is
             // written during the flush, which then need not be waited for.
-            let limit = if core.has_sealed() { limit } else { limit / 4 * 3 };
+            let limit = if core.has_sealed() { limit } else { limit / 2 };
             has_rotated |= size_of(state, core) >= limit && self.rotate_locked(state, core);
         }
         state.unsummed_bytes += bytes;

@@ -31,7 +31,7 @@ mod walk;
 mod tests;
 
 use super::{EntryRef, MemtableIndex, NewValue};
-use crate::arena::RecordRef;
+use crate::arena::{RecordRef, Spare};
 use insert::Writer;
 use lsm_sync::Mutex;
 use lsm_sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -40,6 +40,7 @@ use node::{Inner, Leaf};
 use nodes::Nodes;
 use order::Order;
 use records::Records;
+use std::sync::Arc;
 
 /// How many entries or separators a node takes.
 #[cfg(not(lsm_loom))]
@@ -105,8 +106,8 @@ pub(crate) struct TreePosition {
 }
 
 impl<const N: usize> TreeIndex<N> {
-    pub(crate) fn new() -> Self {
-        let (records, writer) = Records::new();
+    pub(crate) fn new(spare: &Arc<Spare>) -> Self {
+        let (records, writer) = Records::new(spare);
         let leaves = Nodes::new();
         let (first, _) = leaves.allocate();
         let root = Root(AtomicU64::new(0));

@@ -10,7 +10,7 @@ const FIRST_LEVEL: u32 = if lsm_sync::IS_MODEL { 4 } else { 16 };
 const LEVELS: usize = 30;
 /// The most nodes that are allocated, and zeroed, at once: few enough for no insert
 /// to be held up by it.
-const CHUNK: u32 = 256;
+const CHUNK: u32 = 16;
 
 /// A type that is ready for use when its memory is all zeros.
 pub(super) trait Zeroed: Sized {

@@ -4,8 +4,9 @@
 #![expect(unsafe_code, reason = "the tree vouches for the records in its slots; see docs/unsafe.md")]
 
 use crate::ValueRef;
-use crate::arena::{Arena, ArenaWriter, RecordRef};
+use crate::arena::{Arena, ArenaWriter, RecordRef, Spare};
 use lsm_types::InternalKey;
+use std::sync::Arc;
 
 /// Reads the records of one tree.
 ///
@@ -19,8 +20,8 @@ pub(super) struct Records(Arena);
 
 impl Records {
     /// No records, and the one writer there will be for them.
-    pub(super) fn new() -> (Self, ArenaWriter) {
-        let (arena, writer) = crate::arena::new();
+    pub(super) fn new(spare: &Arc<Spare>) -> (Self, ArenaWriter) {
+        let (arena, writer) = crate::arena::new(spare);
         (Self(arena), writer)
     }
 

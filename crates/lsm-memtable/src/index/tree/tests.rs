@@ -78,7 +78,7 @@ fn check_all<const N: usize>(tree: &TreeIndex<N>, model: &Model) {
 
 /// Inserts `count` entries whose keys come from `key`, looking about in between.
 fn check<const N: usize>(seed: u64, count: u64, key: fn(&mut Random, u64) -> Vec<u8>) {
-    let tree = TreeIndex::<N>::new();
+    let tree = TreeIndex::<N>::new(&std::sync::Arc::default());
     let mut model = Model::new();
     let mut random = Random(seed);
     let mut held = None;
