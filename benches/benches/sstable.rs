@@ -121,7 +121,7 @@ fn uncached(criterion: &mut Criterion) {
     let order = shuffled(present);
     let directory = tempfile::tempdir().unwrap();
     let mut group = criterion.benchmark_group("sstable/uncached, page cache warm");
-    for compression in [Compression::None, Compression::Lz4] {
+    for compression in [Compression::None, Compression::Lz4, Compression::Snappy] {
         let path = directory.path().join(format!("{compression}"));
         let meta = write(&OsFs, &path, present, compression);
         let table = open(Arc::new(OsFs), path, &meta, 0);
@@ -175,7 +175,7 @@ fn writes(criterion: &mut Criterion) {
     let path = directory.path().join("t");
     let mut group = criterion.benchmark_group("sstable/write, per entry");
     group.throughput(Throughput::Elements(ENTRIES as u64)).sample_size(10);
-    for compression in [Compression::None, Compression::Lz4] {
+    for compression in [Compression::None, Compression::Lz4, Compression::Snappy] {
         group.bench_function(format!("{compression} compression"), |bench| {
             bench.iter(|| {
                 let meta = write(&OsFs, &path, present, compression);

@@ -15,6 +15,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+/// What tables are compressed with.
+const COMPRESSIONS: [Compression; 3] = [Compression::None, Compression::Lz4, Compression::Snappy];
+
 /// Single entries of a writer that are there at a time.
 const SINGLES: u64 = 60;
 
@@ -51,8 +54,8 @@ impl Kind {
         let styles = [Compaction::Leveled, Compaction::Leveled, Compaction::SizeTiered, unbounded];
         let keyspace = KeyspaceOptions::default()
             .compaction(*random.pick(&styles).unwrap_or(&Compaction::Leveled))
-            .compression(if random.chance(40) { Compression::None } else { Compression::Lz4 })
-            .last_level_compression(if random.chance(30) { Compression::None } else { Compression::Lz4 })
+            .compression(*random.pick(&COMPRESSIONS).unwrap_or(&Compression::None))
+            .last_level_compression(*random.pick(&COMPRESSIONS).unwrap_or(&Compression::None))
             .table_size(1 << (12 + random.below(10)))
             .level_base_size(1 << (13 + random.below(9)))
             .block_size(64 << random.below(8))

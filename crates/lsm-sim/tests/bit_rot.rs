@@ -29,7 +29,7 @@ fn value(number: usize) -> Vec<u8> {
 fn keyspaces(database: &Database) -> Result<[lsm_tree::Keyspace; 3], Error> {
     let small = KeyspaceOptions::default().block_size(256);
     Ok([
-        database.keyspace("lz4", small.clone())?,
+        database.keyspace("lz4", small.clone().compression(Compression::Lz4))?,
         database.keyspace(
             "plain",
             small.clone().compression(Compression::None).compaction(Compaction::SizeTiered),

@@ -1,6 +1,7 @@
 //! [`Compression`]: how the payload of a block is squeezed. Its numbers are part
 //! of the disk format. Called by the writer and when a block is loaded.
 
+use std::cell::RefCell;
 use std::fmt;
 
 /// How the blocks of a table are compressed. A block that does not shrink by an
@@ -11,11 +12,18 @@ use std::fmt;
 pub enum Compression {
     /// Not at all.
     None = 0,
-    /// LZ4: about 2 GB/s to write, 12 GB/s to read.
-    #[default]
+    /// LZ4: the faster one to read where matches are short and many, as in text.
     Lz4 = 1,
     /// Zstandard level 1: smaller, five to ten times slower. Needs the feature `zstd`.
     Zstd = 2,
+    /// Snappy: the faster one to write, and to read where runs are long.
+    #[default]
+    Snappy = 3,
+}
+
+thread_local! {
+    /// What Snappy finds matches with: 32 KiB that are too much to make for each block.
+    static SNAPPY: RefCell<snap::raw::Encoder> = RefCell::new(snap::raw::Encoder::new());
 }
 
 /// Why a payload could not be brought back.
@@ -28,26 +36,25 @@ pub(crate) enum DecompressError {
 }
 
 /// A compressed block can be at most this much smaller than its image; a greater
-/// claim is damage, found before anything is allocated. LZ4 reaches 255; Zstandard
-/// has no bound of its own, so the writer keeps to this one.
+/// claim is damage, found before anything is allocated. LZ4 reaches 255, Snappy 22;
+/// Zstandard has no bound of its own, so the writer keeps to this one.
 const MAX_RATIO: usize = 1 << 10;
 
 impl Compression {
+    /// All that there are, whether or not this build can use them.
+    pub const ALL: [Self; 4] = [Self::None, Self::Lz4, Self::Zstd, Self::Snappy];
+
     /// The compression with this number on disk.
-    pub(crate) const fn from_byte(byte: u8) -> Option<Self> {
-        Some(match byte {
-            0 => Self::None,
-            1 => Self::Lz4,
-            2 => Self::Zstd,
-            _ => return None,
-        })
+    #[must_use]
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| *known as u8 == byte)
     }
 
     /// Whether this build can read and write it.
     #[must_use]
     pub const fn is_supported(self) -> bool {
         match self {
-            Self::None | Self::Lz4 => true,
+            Self::None | Self::Lz4 | Self::Snappy => true,
             Self::Zstd => cfg!(feature = "zstd"),
         }
     }
@@ -64,6 +71,11 @@ impl Compression {
                 lz4_flex::block::compress_into(image, room).ok()
             }
             Self::Zstd => zstd_compress(image, start, out),
+            Self::Snappy => {
+                out.resize(start + snap::raw::max_compress_len(image.len()), 0);
+                let room = out.get_mut(start..).unwrap_or_default();
+                SNAPPY.with_borrow_mut(|encoder| encoder.compress(image, room)).ok()
+            }
         };
         let worth_it =
             written.filter(|&len| len <= image.len() - image.len() / 8 && image.len() / MAX_RATIO < len);
@@ -90,6 +102,7 @@ impl Compression {
             Self::None => None,
             Self::Lz4 => lz4_flex::block::decompress_into(payload, image).ok(),
             Self::Zstd => zstd_decompress(payload, image)?,
+            Self::Snappy => snap::raw::Decoder::new().decompress(payload, image).ok(),
         };
         if written == Some(image.len()) { Ok(()) } else { Err(DecompressError::Damaged) }
     }
@@ -122,6 +135,7 @@ impl fmt::Display for Compression {
             Self::None => "no",
             Self::Lz4 => "lz4",
             Self::Zstd => "zstd",
+            Self::Snappy => "snappy",
         })
     }
 }
@@ -139,7 +153,7 @@ mod tests {
     #[test]
     fn what_is_compressed_comes_back_and_damage_does_not_allocate() {
         let image: Vec<u8> = (0..4096_u32).map(|i| (i / 7) as u8).collect();
-        for compression in [Compression::Lz4, Compression::Zstd] {
+        for compression in [Compression::Lz4, Compression::Zstd, Compression::Snappy] {
             let mut out = b"before".to_vec();
             let shrank = compression.compress(&image, &mut out);
             assert_eq!(shrank, compression.is_supported(), "{compression}");
@@ -154,9 +168,11 @@ mod tests {
             }
         }
         let zeros = vec![0; 1 << 20];
-        let mut out = Vec::new();
-        if Compression::Lz4.compress(&zeros, &mut out) {
-            assert_eq!(decompress(Compression::Lz4, &out, zeros.len()), Ok(zeros));
+        for compression in [Compression::Lz4, Compression::Snappy] {
+            let mut out = Vec::new();
+            if compression.compress(&zeros, &mut out) {
+                assert_eq!(decompress(compression, &out, zeros.len()).as_ref(), Ok(&zeros));
+            }
         }
     }
 
@@ -169,8 +185,10 @@ mod tests {
         })
         .take(4096)
         .collect();
-        let mut out = Vec::new();
-        assert!(!Compression::Lz4.compress(&noise, &mut out));
-        assert!(out.is_empty());
+        for compression in Compression::ALL {
+            let mut out = Vec::new();
+            assert!(!compression.compress(&noise, &mut out), "{compression}");
+            assert!(out.is_empty());
+        }
     }
 }

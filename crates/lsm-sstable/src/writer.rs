@@ -36,7 +36,7 @@ pub struct WriterOptions {
 
 impl Default for WriterOptions {
     fn default() -> Self {
-        Self { block_bytes: 4096, compression: Compression::Lz4, filter_bits_per_key: 10.0 }
+        Self { block_bytes: 4096, compression: Compression::Snappy, filter_bits_per_key: 10.0 }
     }
 }
 

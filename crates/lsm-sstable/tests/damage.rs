@@ -96,7 +96,7 @@ fn check_error(error: &Error, len: usize) -> bool {
 
 #[test]
 fn every_flipped_bit_is_found() {
-    for compression in [Compression::None, Compression::Lz4] {
+    for compression in [Compression::None, Compression::Lz4, Compression::Snappy] {
         let sample = sample(compression);
         assert!(read_all(&sample, &sample.bytes), "the whole table is right");
         for bit in 0..sample.bytes.len() * 8 {

@@ -71,3 +71,8 @@ fn version_1_with_lz4_is_read_as_ever() {
     // What the compressor makes of the same bytes is not part of the promise.
     check("v1-lz4.sst", Compression::Lz4, false);
 }
+
+#[test]
+fn version_1_with_snappy_is_read_as_ever() {
+    check("v1-snappy.sst", Compression::Snappy, false);
+}

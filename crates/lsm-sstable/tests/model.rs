@@ -51,7 +51,7 @@ fn entries() -> impl Strategy<Value = Vec<Entry>> {
 
 fn writer_options() -> impl Strategy<Value = WriterOptions> {
     let block_bytes = prop::sample::select(vec![0, 64, 256, 1024, 4096, 1 << 20]);
-    let compression = prop::sample::select(vec![Compression::None, Compression::Lz4]);
+    let compression = prop::sample::select(vec![Compression::None, Compression::Lz4, Compression::Snappy]);
     let bits = prop::sample::select(vec![0.0_f32, 0.3, 6.5, 10.0, 30.0]);
     (block_bytes, compression, bits).prop_map(|(block_bytes, compression, filter_bits_per_key)| {
         WriterOptions { block_bytes, compression, filter_bits_per_key }
@@ -228,7 +228,7 @@ fn huge_and_empty_values_live_side_by_side() {
         value("b", 5, ""),
         value(vec![b'k'; lsm_types::MAX_KEY_BYTES], 5, "v"),
     ]);
-    for compression in [Compression::None, Compression::Lz4] {
+    for compression in [Compression::None, Compression::Lz4, Compression::Snappy] {
         let options = WriterOptions { compression, ..WriterOptions::default() };
         let table = table(&entries, &[], &options, 1 << 20);
         for (key, value) in &entries {

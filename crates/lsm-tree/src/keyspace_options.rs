@@ -43,7 +43,7 @@ impl Default for KeyspaceOptions {
     fn default() -> Self {
         Self {
             compaction: Compaction::Leveled,
-            compression: Compression::Lz4,
+            compression: Compression::Snappy,
             level_compression: [None; LEVELS],
             block_bytes: 4096,
             filter_bits_per_key: 10.0,
@@ -215,7 +215,7 @@ impl KeyspaceOptions {
 }
 
 fn compression_from(value: u64) -> Option<Compression> {
-    [Compression::None, Compression::Lz4, Compression::Zstd].into_iter().find(|known| *known as u64 == value)
+    Compression::from_byte(u8::try_from(value).ok()?)
 }
 
 #[cfg(test)]

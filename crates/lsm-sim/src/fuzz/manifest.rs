@@ -159,6 +159,6 @@ fn meta(input: &mut Input<'_>) -> TableMeta {
         1 => UpperBound::Excluded(input.bytes().into()),
         _ => UpperBound::Unbounded,
     };
-    meta.compression = if input.byte().is_multiple_of(2) { Compression::Lz4 } else { Compression::None };
+    meta.compression = Compression::from_byte(input.byte() % 4).unwrap_or_default();
     meta
 }

@@ -53,9 +53,10 @@ pub(super) fn block(seed: u64) -> Vec<u8> {
 
 pub(super) fn table(seed: u64) -> Vec<u8> {
     let random = &mut Random::new(seed);
-    match random.below(3) {
+    match random.below(4) {
         0 => [vec![2], noise(random, 500)].concat(),
         1 => [vec![1], table_file(random, Compression::None)].concat(),
+        2 => [vec![1], table_file(random, Compression::Snappy)].concat(),
         _ => [vec![1], table_file(random, Compression::Lz4)].concat(),
     }
 }

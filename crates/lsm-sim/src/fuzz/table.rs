@@ -62,7 +62,11 @@ fn round_trip(mut input: Input<'_>) -> Result<Note, String> {
     let choice = input.byte();
     let options = WriterOptions {
         block_bytes: 64 << (choice % 8),
-        compression: if choice & 8 == 0 { Compression::Lz4 } else { Compression::None },
+        compression: match (choice & 8 == 0, choice & 16 == 0) {
+            (true, true) => Compression::Lz4,
+            (true, false) => Compression::Snappy,
+            _ => Compression::None,
+        },
         filter_bits_per_key: f32::from(choice >> 4),
     };
     let (entries, tombstones) = entries(&mut input);

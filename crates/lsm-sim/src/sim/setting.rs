@@ -165,11 +165,8 @@ fn random_compaction(random: &mut Random) -> Compaction {
 }
 
 fn random_compression(random: &mut Random) -> Compression {
-    match random.below(3) {
-        0 => Compression::None,
-        1 if Compression::Zstd.is_supported() => Compression::Zstd,
-        _ => Compression::Lz4,
-    }
+    let chosen = random.pick(&Compression::ALL).copied().filter(|chosen| chosen.is_supported());
+    chosen.unwrap_or_default()
 }
 
 impl fmt::Display for Setting {
@@ -213,7 +210,7 @@ fn named<T: fmt::Debug + Copy>(word: &str, values: &[T]) -> Result<T, String> {
 }
 
 fn compression(words: &mut Words<'_>) -> Result<Compression, String> {
-    named(words.word()?, &[Compression::None, Compression::Lz4, Compression::Zstd])
+    named(words.word()?, &Compression::ALL)
 }
 
 fn compaction(words: &mut Words<'_>) -> Result<Compaction, String> {
