@@ -175,6 +175,14 @@ impl Memtable {
         Some(self.lowest.load(Ordering::Acquire)).filter(|&lowest| lowest != u64::MAX)
     }
 
+    /// Whether anything in it may be numbered below `snapshot`. One load.
+    #[must_use]
+    #[inline]
+    pub fn may_show(&self, snapshot: SeqNo) -> bool {
+        // Pairs with the `AcqRel` in `widen`. Empty, it is `u64::MAX`, which no snapshot is.
+        self.lowest.load(Ordering::Acquire) < snapshot
+    }
+
     /// How many entries there are; a range tombstone counts as one, and an entry
     /// that replaced another does not count again.
     #[must_use]

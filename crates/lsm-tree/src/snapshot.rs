@@ -50,13 +50,17 @@ impl Snapshot {
     }
 
     fn view(&self, keyspace: &Keyspace) -> Result<View> {
+        let version = self.version(keyspace)?;
+        Ok(self.shared.handle.view(&keyspace.core, version, self.shared.seqno))
+    }
+
+    fn version(&self, keyspace: &Keyspace) -> Result<lsm_sync::Arc<lsm_version::SuperVersion>> {
         let handle = &self.shared.handle;
         if !Arc::ptr_eq(handle, &keyspace.handle) {
             let name = keyspace.name();
             return Err(Error::invalid(format!("the keyspace {name:?} belongs to another database")));
         }
-        let version = handle.engine.snapshot_view(&keyspace.core, self.shared.seqno)?;
-        Ok(handle.view(&keyspace.core, version, self.shared.seqno))
+        handle.engine.snapshot_view(&keyspace.core, self.shared.seqno)
     }
 
     /// The value of `key`.
@@ -64,8 +68,9 @@ impl Snapshot {
     /// # Errors
     /// As [`Keyspace::get`].
     pub fn get(&self, keyspace: &Keyspace, key: impl AsRef<[u8]>) -> Result<Option<Slice>> {
-        let view = self.view(keyspace)?;
-        point::get(&view.version, key.as_ref(), view.snapshot, || view.now_ms)
+        let version = self.version(keyspace)?;
+        let clock = &self.shared.handle.engine.store.env.clock;
+        point::get(&version, key.as_ref(), self.shared.seqno, || clock.unix_ms())
     }
 
     /// Whether `key` has a value.

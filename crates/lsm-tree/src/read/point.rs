@@ -33,7 +33,9 @@ pub(crate) fn get(
     };
     let hash = key_hash(key);
     let runs = version.tables.levels().iter().flat_map(Level::runs);
-    let mut candidates = runs.filter_map(|run| run.find(key));
+    // What was written after an old snapshot is passed over whole.
+    let is_old_enough = |table: &&TableHandle| table.meta().lowest_seqno < snapshot;
+    let mut candidates = runs.filter_map(|run| run.find(key)).map(AsRef::as_ref).filter(is_old_enough);
     // While the memtables are searched, the filters' lines are on their way.
     let near: [_; NEAR_RUNS] = std::array::from_fn(|_| {
         let table = candidates.next()?;
@@ -42,7 +44,8 @@ pub(crate) fn get(
     });
     let mut deleted_below: SeqNo = 0;
     let sealed = version.sealed.iter().map(|sealed| &sealed.memtable);
-    for memtable in std::iter::once(&version.active).chain(sealed) {
+    let memtables = std::iter::once(&version.active).chain(sealed);
+    for memtable in memtables.filter(|memtable| memtable.may_show(snapshot)) {
         match in_memtable(memtable, key, snapshot, &mut deleted_below, take)? {
             Some(Answer::Value(value)) => return Ok(Some(value)),
             Some(Answer::Deleted) => return Ok(None),

@@ -90,18 +90,17 @@ fn sources(
     let active = std::iter::once((&version.active, SeqNo::MAX));
     let sealed =
         version.sealed.iter().map(|sealed| (&sealed.memtable, sealed.memtable.highest_seqno().unwrap_or(0)));
-    for (memtable, highest) in active.chain(sealed) {
+    for (memtable, highest) in active.chain(sealed).filter(|(memtable, _)| memtable.may_show(snapshot)) {
         for set in memtable.range_tombstones() {
             tombstones.extend(set.visible_in(span, snapshot));
         }
-        if !memtable.is_empty() {
-            sources.push((Source::Memtable(memtable.cursor()), highest));
-        }
+        sources.push((Source::Memtable(memtable.cursor()), highest));
     }
     for level in version.tables.levels() {
         for run in level.runs() {
             let tables = run.overlapping(span);
-            if tables.is_empty() {
+            // None, or all written after an old snapshot.
+            if tables.iter().all(|table| table.meta().lowest_seqno >= snapshot) {
                 continue;
             }
             for table in tables.iter().filter(|table| table.meta().range_tombstones > 0) {
