@@ -4,10 +4,10 @@
 //! which only the writer can know.
 
 use crate::segment_writer::reserve;
-use crate::{Error, segment_path};
+use crate::{Error, Recovered, segment_path};
 use lsm_sync::Mutex;
 use lsm_vfs::{File, Fs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What makes a new segment's file unlike all others.
@@ -48,6 +48,8 @@ struct Shared {
     wants_file: bool,
     /// The file being written, and the offset from which its room should be made ready.
     wants_room: Option<(Arc<dyn File>, u64)>,
+    /// What was recovered, whose old segments reserve room that nobody will write to.
+    has_room: Option<Recovered>,
 }
 
 impl std::fmt::Debug for SegmentPreparer {
@@ -59,6 +61,14 @@ impl std::fmt::Debug for SegmentPreparer {
 impl SegmentPreparer {
     pub(crate) fn new(fs: Arc<dyn Fs>, dir: PathBuf, segment_bytes: u64, ids: SegmentIds) -> Self {
         Self { fs, dir, segment_bytes, ids, shared: Arc::default() }
+    }
+
+    pub(crate) fn fs(&self) -> &dyn Fs {
+        &*self.fs
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Whether a file is ready.
@@ -77,15 +87,25 @@ impl SegmentPreparer {
         self.shared.lock().wants_room = Some((Arc::clone(file), offset));
     }
 
+    /// Asks for the room that old segments reserve to be given back.
+    pub(crate) fn wish_for_less(&self, recovered: Recovered) {
+        self.shared.lock().has_room = Some(recovered);
+    }
+
     /// Does what the writer has asked for. Waits for the disk.
     ///
     /// # Errors
     /// [`Error::Io`]; the log itself is unharmed.
     pub fn prepare_wished(&self) -> Result<(), Error> {
-        let (wants_file, wants_room) = {
+        let (wants_file, wants_room, has_room) = {
             let mut shared = self.shared.lock();
-            (std::mem::take(&mut shared.wants_file), shared.wants_room.take())
+            (std::mem::take(&mut shared.wants_file), shared.wants_room.take(), shared.has_room.take())
         };
+        if let Some(recovered) = has_room
+            && let Err(error) = recovered.give_back_room(self.fs(), &self.dir)
+        {
+            tracing::debug!(%error, "room that old log segments reserve is not given back");
+        }
         if let Some((file, offset)) = wants_room {
             file.make_ready(offset);
         }
@@ -101,6 +121,7 @@ impl SegmentPreparer {
             return Ok(());
         }
         let made = self.make()?;
+        made.file.make_ready(0);
         let surplus = {
             let ready = &mut self.shared.lock().ready;
             if ready.is_none() {
@@ -150,7 +171,6 @@ impl SegmentPreparer {
             self.remove(&prepared);
             return Err(cause.into());
         }
-        prepared.file.make_ready(0);
         Ok(prepared)
     }
 

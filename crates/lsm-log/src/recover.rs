@@ -181,8 +181,8 @@ impl Recovered {
     /// Makes all that was recovered durable. Until then nothing may rely on it: it may
     /// exist in the page cache only, even where an earlier sync of the same file failed
     /// and a new one would succeed without writing. What is not known durable is
-    /// therefore written once more over itself. Room that was reserved behind it is given
-    /// back, but for what salvage may want to look at. Safe to repeat, also after a crash.
+    /// therefore written once more over itself. Safe to repeat, also after a crash, and
+    /// beside somebody who reads.
     ///
     /// # Errors
     /// [`Error::Io`]; recover again.
@@ -205,13 +205,29 @@ impl Recovered {
                 file.write_all_at(&piece, at)?;
                 at += len;
             }
-            if segment.bytes > end && self.skipped.is_empty() {
-                file.set_len(end)?;
-            }
             file.sync_data()?;
         }
         fs.sync_dir(dir)?;
         Ok(())
+    }
+
+    /// Gives back the room that is reserved behind the records, but for what salvage may
+    /// want to look at. Called once the log goes on elsewhere and nobody recovers from it;
+    /// what a crash undoes of it is given back after the next one.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; nothing depends on it.
+    pub(crate) fn give_back_room(&self, fs: &dyn Fs, dir: &Path) -> Result<(), Error> {
+        let mut outcome = Ok(());
+        for segment in self.segments.iter().filter(|_| self.skipped.is_empty()) {
+            let end = SEGMENT_HEADER_BYTES + (segment.end.0 - segment.base.0);
+            if segment.bytes > end {
+                // It may be gone by now.
+                let file = fs.open_write(&segment_path(dir, segment.number));
+                outcome = file.and_then(|file| file.set_len(end)).and(outcome);
+            }
+        }
+        Ok(outcome?)
     }
 }
 

@@ -109,6 +109,7 @@ impl<'a> Scanner<'a> {
     /// The first place from `at` on, in steps of the alignment, where not all is zero.
     fn skip_zeros(&mut self, mut at: u64) -> Result<u64, IoError> {
         loop {
+            at = self.window.behind_hole(at);
             let rest = self.window.rest(at)?;
             if rest.is_empty() {
                 return Ok(at);

@@ -62,15 +62,28 @@ impl GroupSync {
     /// A log that is durable through `start` and goes on in `file`, whose header is durable.
     #[must_use]
     pub fn new(file: Arc<dyn File>, start: LogPosition) -> Self {
-        let first = Unsynced { file, base: start, end: None, begun_durably: true };
-        let state = State { segments: vec![first], newest_durable_base: start, ..State::default() };
+        let sync = Self::resting(start);
+        sync.begin(file, start);
+        sync
+    }
+
+    /// A log that ends at `start`, where it was closed, and is not written to yet.
+    pub(crate) fn resting(start: LogPosition) -> Self {
         Self {
-            state: Mutex::new(state),
+            state: Mutex::new(State::default()),
             changed: Condvar::new(),
             written: AtomicU64::new(start.0),
             synced: AtomicU64::new(start.0),
             has_failed: AtomicBool::new(false),
         }
+    }
+
+    /// Says that the log, durable through `start`, goes on in `file`, whose header is
+    /// durable. Called once by the one writer, before it writes there.
+    pub(crate) fn begin(&self, file: Arc<dyn File>, start: LogPosition) {
+        let mut state = self.state.lock();
+        state.segments.push(Unsynced { file, base: start, end: None, begun_durably: true });
+        state.newest_durable_base = start;
     }
 
     /// How far the log is durable. One load.

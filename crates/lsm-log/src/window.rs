@@ -49,6 +49,17 @@ impl<'a> Window<'a> {
         Ok(self.bytes.get((offset - self.start) as usize..).unwrap_or_default())
     }
 
+    /// `offset`, or a place behind it before which there are only zeros that the file system
+    /// knows to be such: room that was reserved and never written.
+    pub(crate) fn behind_hole(&self, offset: u64) -> u64 {
+        let is_loaded = self.start <= offset && offset < self.start + self.bytes.len() as u64;
+        if is_loaded {
+            return offset;
+        }
+        let data = self.file.next_data(offset).min(self.limit);
+        offset.max(data - data % ALIGNMENT as u64)
+    }
+
     fn load(&mut self, offset: u64, len: u64) -> Result<(), IoError> {
         // Whole words, unless the file ends in the middle of one.
         let whole = len.max(PIECE_BYTES).checked_next_multiple_of(ALIGNMENT as u64).unwrap_or(len);

@@ -33,7 +33,10 @@ impl Default for LogOptions {
 pub struct LogWriter {
     preparer: SegmentPreparer,
     options: LogOptions,
-    current: SegmentWriter,
+    /// The segment that is being written; `None` before the log has begun to be.
+    current: Option<SegmentWriter>,
+    /// What the log goes on from, until it is begun.
+    resting: Option<Recovered>,
     /// The segments before the current one that nobody has forgotten, oldest first.
     older: Vec<SegmentInfo>,
     /// Numbers of segments that recovery discarded and nobody has removed.
@@ -52,7 +55,8 @@ const ROOM_BYTES: u64 = 1 << 20;
 impl LogWriter {
     /// Goes on after what was recovered (`Recovered::default()` for a new log): makes
     /// that durable, then a new segment in `dir` that names where the old one ended.
-    /// Once it returns, `recovered.discarded_segments` may be removed.
+    /// Once it returns, `recovered.discarded_segments` may be removed. Room that the old
+    /// segments reserve is given back by [`SegmentPreparer::prepare_wished`].
     ///
     /// # Errors
     /// [`Error::Io`]; recover again. [`Error::NumberNotAscending`].
@@ -63,15 +67,72 @@ impl LogWriter {
         ids: SegmentIds,
         recovered: &Recovered,
     ) -> Result<Self, Error> {
-        recovered.make_durable(&*fs, &dir)?;
-        let preparer = SegmentPreparer::new(fs, dir, options.segment_bytes, ids);
-        let prepared = preparer.take(recovered.highest_number)?;
-        let mut current = begin(prepared, recovered.end, recovered.last_segment)?;
-        current.sync()?;
-        let sync = Arc::new(GroupSync::new(Arc::clone(current.file()), recovered.end));
-        let older = recovered.segments.clone();
-        let discarded = recovered.discarded_segments.clone();
-        Ok(Self { preparer, options, current, older, discarded, sync, asked_after: 0, asked_room: 0 })
+        let mut log = Self::resting(fs, dir, options, ids, recovered);
+        log.try_begin()?;
+        Ok(log)
+    }
+
+    /// As [`start`](Self::start), for a log that was closed and is not written to yet:
+    /// touches no file before [`begin`](Self::begin), which the first record brings about.
+    /// Until then the log on disk stays closed, so whoever changes something that a closed
+    /// log vouches for calls `begin` before.
+    #[must_use]
+    pub fn resting(
+        fs: Arc<dyn Fs>,
+        dir: PathBuf,
+        options: LogOptions,
+        ids: SegmentIds,
+        recovered: &Recovered,
+    ) -> Self {
+        Self {
+            preparer: SegmentPreparer::new(fs, dir, options.segment_bytes, ids),
+            options,
+            current: None,
+            resting: Some(recovered.clone()),
+            older: recovered.segments.clone(),
+            discarded: recovered.discarded_segments.clone(),
+            sync: Arc::new(GroupSync::resting(recovered.end)),
+            asked_after: 0,
+            asked_room: 0,
+        }
+    }
+
+    /// Whether there is a segment to write to.
+    #[must_use]
+    pub const fn has_begun(&self) -> bool {
+        self.current.is_some()
+    }
+
+    /// Begins to write, unless that was done: makes durable what was recovered, then a
+    /// segment that names where the old one ended. Waits for the disk.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the disk is full, and [`Error::NumberNotAscending`]: the log is as
+    /// it was. [`Error::Failed`] for any other failure.
+    pub fn begin(&mut self) -> Result<(), Error> {
+        self.sync.check()?;
+        let outcome = self.try_begin();
+        self.latch(outcome.map_err(fatal))
+    }
+
+    fn try_begin(&mut self) -> Result<(), Error> {
+        let Some(recovered) = &self.resting else { return Ok(()) };
+        recovered.make_durable(self.preparer.fs(), self.preparer.dir())?;
+        let prepared = self.preparer.take(recovered.highest_number)?;
+        let unused = Prepared { id: prepared.id, file: Arc::clone(&prepared.file) };
+        let begun = begin(prepared, recovered.end, recovered.last_segment).and_then(|mut current| {
+            current.sync()?;
+            Ok(current)
+        });
+        let current = begun.inspect_err(|_| self.preparer.remove(&unused))?;
+        self.sync.begin(Arc::clone(current.file()), recovered.end);
+        // Whoever prepares what comes next does this in passing.
+        self.preparer.wish_for_room(current.file(), 0);
+        self.current = Some(current);
+        if let Some(recovered) = self.resting.take() {
+            self.preparer.wish_for_less(recovered);
+        }
+        Ok(())
     }
 
     /// The handle through which other threads make the log durable.
@@ -90,7 +151,8 @@ impl LogWriter {
     /// [`prepare_wished`](SegmentPreparer::prepare_wished): once for each need. To be asked
     /// after each write; two comparisons.
     pub fn wants_preparing(&mut self) -> bool {
-        let (number, end) = (self.current.header().number, self.current.end_offset());
+        let Some(current) = &self.current else { return false };
+        let (number, end) = (current.header().number, current.end_offset());
         let wants_file = end * 2 > self.options.segment_bytes && self.asked_after != number;
         if wants_file {
             // In good time, or a commit would have to make the file.
@@ -101,33 +163,38 @@ impl LogWriter {
         let wants_room = next_room - end < ROOM_BYTES / 2 && self.asked_room != next_room;
         if wants_room {
             self.asked_room = next_room;
-            self.preparer.wish_for_room(self.current.file(), next_room);
+            self.preparer.wish_for_room(current.file(), next_room);
         }
         wants_file || wants_room
     }
 
     /// The position after the last record written.
     #[must_use]
-    pub const fn end(&self) -> LogPosition {
-        self.current.end()
+    pub fn end(&self) -> LogPosition {
+        match (&self.current, &self.resting) {
+            (Some(current), _) => current.end(),
+            (None, Some(recovered)) => recovered.end,
+            (None, None) => self.sync.written_through(),
+        }
     }
 
-    /// The segment that is being written; its bytes are those used.
+    /// The segment that is being written, once the log has begun to be; its bytes are
+    /// those used.
     #[must_use]
-    pub fn current_segment(&self) -> SegmentInfo {
-        SegmentInfo {
-            number: self.current.header().number,
-            base: self.current.header().base,
-            end: self.current.end(),
-            bytes: self.current.end_offset(),
-        }
+    pub fn current_segment(&self) -> Option<SegmentInfo> {
+        self.current.as_ref().map(|current| SegmentInfo {
+            number: current.header().number,
+            base: current.header().base,
+            end: current.end(),
+            bytes: current.end_offset(),
+        })
     }
 
     /// All segments that have not been forgotten, oldest first, the current one last.
     #[must_use]
     pub fn segments(&self) -> Vec<SegmentInfo> {
         let mut segments = self.older.clone();
-        segments.push(self.current_segment());
+        segments.extend(self.current_segment());
         segments
     }
 
@@ -165,28 +232,37 @@ impl LogWriter {
     /// The current one is never dropped.
     pub fn forget_segments(&mut self, numbers: &[u64]) {
         self.older.retain(|segment| !numbers.contains(&segment.number));
-        self.sync.forget_before(self.older.first().map_or(self.current.header().base, |oldest| oldest.base));
+        if let Some(oldest) = self.older.first().copied().or(self.current_segment()) {
+            self.sync.forget_before(oldest.base);
+        }
         self.discarded.retain(|number| !numbers.contains(number));
     }
 
     /// Frames a record behind those staged before, in a new segment when this one is
-    /// full and nothing is staged.
+    /// full and nothing is staged. The first one [begins](Self::begin) the log.
     ///
     /// # Errors
-    /// As [`SegmentWriter::stage`]; those of a new segment's creation. After any error
+    /// As [`SegmentWriter::stage`]; those of a new segment's creation and of `begin`. After any error
     /// but [`Error::RecordTooLarge`] drop the group: [`discard_staged`](Self::discard_staged).
     pub fn stage(&mut self, parts: &[&[u8]]) -> Result<(), Error> {
         self.sync.check()?;
-        if self.current.staged_bytes() == 0 {
-            let bytes: usize = parts.iter().map(|part| part.len()).sum();
-            let after = self.current.end_offset() + crate::record::framed_len(bytes as u64);
-            let is_empty = self.current.end_offset() == SEGMENT_HEADER_BYTES;
-            if (after > self.options.segment_bytes && !is_empty) || self.current.is_exhausted() {
-                self.roll()?;
+        match &self.current {
+            None => self.begin()?,
+            Some(current) if current.staged_bytes() == 0 => {
+                let bytes: usize = parts.iter().map(|part| part.len()).sum();
+                let after = current.end_offset() + crate::record::framed_len(bytes as u64);
+                let is_empty = current.end_offset() == SEGMENT_HEADER_BYTES;
+                if (after > self.options.segment_bytes && !is_empty) || current.is_exhausted() {
+                    self.roll()?;
+                }
             }
-            self.current.note_synced(self.sync.synced_through());
+            Some(_) => {}
         }
-        let outcome = self.current.stage(parts);
+        let Some(current) = &mut self.current else { return Err(Error::GroupDiscarded) };
+        if current.staged_bytes() == 0 {
+            current.note_synced(self.sync.synced_through());
+        }
+        let outcome = current.stage(parts);
         self.latch(outcome)
     }
 
@@ -201,9 +277,11 @@ impl LogWriter {
             self.discard_staged();
             return Err(error);
         }
-        let outcome = self.current.write_staged();
+        // Nothing can be staged in a log that has not begun.
+        let Some(current) = &mut self.current else { return Ok(self.end()) };
+        let outcome = current.write_staged();
         // Also after a failure: the segment may have grown by a mark.
-        let end = self.current.end();
+        let end = current.end();
         if outcome.is_ok() {
             self.sync.wrote(end);
         }
@@ -212,32 +290,33 @@ impl LogWriter {
 
     /// Forgets the staged records.
     pub fn discard_staged(&mut self) {
-        self.current.discard_staged();
+        if let Some(current) = &mut self.current {
+            current.discard_staged();
+        }
     }
 
     /// Goes on in a new segment, so that the current one can be released by and by. Does
-    /// nothing while records are staged or the current one has none.
+    /// nothing while records are staged or the current one has none, or there is none.
     ///
     /// # Errors
     /// [`Error::Io`] when the disk is full, and [`Error::NumberNotAscending`]: the log goes
     /// on in the current segment. [`Error::Failed`] for any other failure.
     pub fn roll(&mut self) -> Result<(), Error> {
         self.sync.check()?;
-        let is_empty = self.current.end_offset() == SEGMENT_HEADER_BYTES;
-        if self.current.staged_bytes() > 0 || (is_empty && !self.current.is_exhausted()) {
+        let Some(current) = &self.current else { return Ok(()) };
+        let is_empty = current.end_offset() == SEGMENT_HEADER_BYTES;
+        if current.staged_bytes() > 0 || (is_empty && !current.is_exhausted()) {
             return Ok(());
         }
         let outcome = self.try_roll();
-        self.latch(outcome.map_err(|error| match error {
-            Error::Io(cause) if !cause.is_disk_full() => Error::Failed(cause),
-            other => other,
-        }))
+        self.latch(outcome.map_err(fatal))
     }
 
     fn try_roll(&mut self) -> Result<(), Error> {
-        let finished = self.current_segment();
+        let Some(finished) = self.current_segment() else { return Ok(()) };
         let prepared = self.preparer.take(finished.number)?;
-        let predecessor = SegmentEnd { number: finished.number, offset: self.current.end_offset() };
+        // Its bytes are those used, so they end where its records do.
+        let predecessor = SegmentEnd { number: finished.number, offset: finished.bytes };
         let unused = Prepared { id: prepared.id, file: Arc::clone(&prepared.file) };
         let next = match begin(prepared, finished.end, Some(predecessor)) {
             Ok(next) => next,
@@ -249,12 +328,13 @@ impl LogWriter {
         };
         self.sync.add_segment(Arc::clone(next.file()), finished.end);
         self.older.push(finished);
-        self.current = next;
+        self.current = Some(next);
         self.asked_room = 0;
         Ok(())
     }
 
-    /// Ends the log cleanly: makes all of it durable, and says so in a last mark.
+    /// Ends the log cleanly: makes all of it durable, and says so in a last mark. One that
+    /// was closed and has not begun stays as it is.
     ///
     /// # Errors
     /// [`Error::Failed`]; the log is as after a crash.
@@ -269,11 +349,12 @@ impl LogWriter {
     /// As [`close`](Self::close).
     pub fn finish(&mut self) -> Result<(), Error> {
         self.discard_staged();
-        self.sync.wrote(self.current.end());
         self.preparer.clear();
-        self.sync.sync_through(self.current.end())?;
-        self.current.note_synced(self.sync.synced_through());
-        self.current.mark()
+        let Some(current) = &mut self.current else { return Ok(()) };
+        self.sync.wrote(current.end());
+        self.sync.sync_through(current.end())?;
+        current.note_synced(self.sync.synced_through());
+        current.mark()
     }
 
     /// Tells everyone who shares the log when it has just failed.
@@ -282,6 +363,14 @@ impl LogWriter {
             self.sync.fail(Arc::clone(cause));
         }
         outcome
+    }
+}
+
+/// What a failure to begin a segment means: only a full disk passes by itself.
+fn fatal(error: Error) -> Error {
+    match error {
+        Error::Io(cause) if !cause.is_disk_full() => Error::Failed(cause),
+        other => other,
     }
 }
 

@@ -159,6 +159,70 @@ fn a_failed_sync_closes_the_log_with_its_cause_and_reopening_recovers() {
 }
 
 #[test]
+fn a_log_at_rest_stays_as_it_was_closed_until_something_is_written() {
+    let (fs, mut log) = new_log(1 << 20);
+    let end = append(&mut log, b"before").unwrap();
+    log.close().unwrap();
+    let rest = |disk: &MemFs| {
+        let (found, recovered) = read_all(disk);
+        let next = recovered.highest_number + 1;
+        let ids = Arc::new(move || SegmentId { number: next, uid: next });
+        let fs = FaultFs::new(disk.clone());
+        let log =
+            LogWriter::resting(Arc::new(fs.clone()), DIR.into(), LogOptions::default(), ids, &recovered);
+        (found, fs, log)
+    };
+    let names = |disk: &MemFs| disk.read_dir(Path::new(DIR)).unwrap();
+    let disk = fs.inner().process_kill();
+    let before = names(&disk);
+    let (found, _, mut log) = rest(&disk);
+    assert_eq!(found, [b"before"]);
+    assert!(log.end() > end && !log.has_begun() && log.current_segment().is_none());
+    log.group_sync().sync_through(log.end()).unwrap();
+    log.write_staged().unwrap();
+    log.roll().unwrap();
+    log.close().unwrap();
+    assert_eq!(names(&disk), before);
+
+    // Killed before the mark of the close was synced: begun, the log does not rely on it.
+    let (_, mut log) = (fs, rest(&disk).2);
+    let written = append(&mut log, b"next").unwrap();
+    log.group_sync().sync_through(written).unwrap();
+    for seed in 0..50 {
+        let (found, recovered) = read_all(&disk.power_cut(seed));
+        let expected: [&[u8]; 2] = [b"before", b"next"];
+        assert_eq!(found, expected, "{recovered:?}");
+    }
+
+    // A failure to begin other than a full disk closes the log.
+    for (fault, may_pass) in
+        [(Fault::DiskFull, true), (Fault::Error(ErrorKind::Other), false), (Fault::FailedSync, false)]
+    {
+        let (disk, mut at) = (MemFs::new(), 0);
+        let fs = FaultFs::new(disk);
+        let mut log = start(&fs, 1 << 20, &Recovered::default()).unwrap();
+        append(&mut log, b"before").unwrap();
+        log.close().unwrap();
+        loop {
+            let disk = fs.inner().process_kill();
+            let (_, faulty, mut log) = rest(&disk);
+            faulty.fail_at(faulty.operations() + at, fault);
+            let outcome = append(&mut log, b"next");
+            if faulty.injected() == 0 {
+                break;
+            }
+            if let Err(error) = outcome {
+                assert_eq!(error.is_disk_full(), may_pass, "operation {at}: {error}");
+                log.discard_staged();
+                assert_eq!(append(&mut log, b"next").is_ok(), may_pass, "operation {at}");
+            }
+            at += 1;
+        }
+        assert!(at > 5, "{at} operations");
+    }
+}
+
+#[test]
 fn any_other_failed_write_closes_the_log() {
     let (fs, mut log) = new_log(1 << 20);
     let end = append(&mut log, b"written").unwrap();
@@ -202,14 +266,14 @@ fn segments_roll_are_prepared_ahead_and_released() {
         payload += 1;
     }
     assert!(!log.preparer().is_ready(), "the prepared one was taken");
-    let current = log.current_segment().number;
+    let current = log.current_segment().unwrap().number;
     assert!(log.releasable_below(current).is_empty(), "a power cut could leave no log");
     log.group_sync().sync_begun().unwrap();
     let old = log.releasable_below(current);
     assert_eq!(old.len(), 3);
     remove_segments(&fs, Path::new(DIR), &old).unwrap();
     log.forget_segments(&old);
-    assert_eq!(log.segments(), [log.current_segment()]);
+    assert_eq!(log.segments(), [log.current_segment().unwrap()]);
     let end = log.end();
     log.close().unwrap();
     let (_, recovered) = read_all(&fs.inner().power_cut(3));

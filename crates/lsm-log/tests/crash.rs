@@ -183,10 +183,16 @@ impl World {
             SegmentId { number: *next, uid: uid_base ^ *next }
         });
         let options = LogOptions { segment_bytes: 256 + self.random.below(4000) };
-        let log = match LogWriter::start(Arc::new(fs.clone()), DIR.into(), options, ids, recovered) {
-            Ok(log) => log,
-            Err(Error::Io(_) | Error::Failed(_)) if fs.injected() > 0 => return None,
-            Err(error) => panic!("seed {}: {error}", self.seed),
+        // What ends with a mark is durable, and may be left as it is until something is written.
+        let may_rest = recovered.closed_cleanly && recovered.discarded_segments.is_empty();
+        let log = if may_rest && !self.random.one_in(3) {
+            LogWriter::resting(Arc::new(fs.clone()), DIR.into(), options, ids, recovered)
+        } else {
+            match LogWriter::start(Arc::new(fs.clone()), DIR.into(), options, ids, recovered) {
+                Ok(log) => log,
+                Err(Error::Io(_) | Error::Failed(_)) if fs.injected() > 0 => return None,
+                Err(error) => panic!("seed {}: {error}", self.seed),
+            }
         };
         self.history.retain(|entry| entry.found || entry.end.is_some());
         self.history.iter_mut().for_each(|entry| entry.durable |= entry.found);
@@ -204,14 +210,15 @@ impl World {
                 self.plant(fs);
             }
             match self.random.below(20) {
-                0 => drop(log.preparer().prepare()),
-                1 => drop(log.roll()),
-                2 => self.release(fs, &mut log),
-                3..=6 => {
+                0 => drop(log.preparer().prepare_wished()),
+                1 => drop(log.preparer().prepare()),
+                2 => drop(log.roll()),
+                3 => self.release(fs, &mut log),
+                4..=7 => {
                     let _ = log.group_sync().sync_through(log.end());
                     self.note_durable(log.group_sync().synced_through());
                 }
-                7 => fs.heal(),
+                8 => fs.heal(),
                 _ => self.group(&mut log),
             }
         }
@@ -262,6 +269,9 @@ impl World {
     /// Removes old segments, as after a flush. The manifest may or may not say so.
     fn release(&mut self, fs: &FaultFs<MemFs>, log: &mut LogWriter) {
         let segments = log.segments();
+        if !log.has_begun() {
+            return;
+        }
         let keep = segments[self.random.below(segments.len() as u64) as usize];
         // Who tells where the log begins need not have synced what is before.
         if !self.tells_needed

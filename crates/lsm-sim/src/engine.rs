@@ -5,7 +5,7 @@ use crate::answer::{Answer, Entry};
 use crate::config::Config;
 use crate::op::{Durability, Write};
 use crate::read::{Order, Read, Step};
-use crate::text::Bounds;
+use crate::text::{Bounds, Value};
 use lsm_tree::{Database, Keyspace, KeyspaceStats, LevelStats, RecoveryReport, Slice, Snapshot, Stats};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -433,6 +433,21 @@ impl Handle {
     /// The engine's.
     pub fn clear(&self) -> Result<(), Stop> {
         self.0.clear().map_err(failed("clear"))
+    }
+
+    /// Loads sorted entries beside the log; or nearly, and lets go of them.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn ingest(&self, entries: &[(Slice, Value)], is_finished: bool) -> Result<(), Stop> {
+        let load = || {
+            let mut ingestion = self.0.ingestion()?;
+            for (key, value) in entries {
+                ingestion.insert(key, value.bytes())?;
+            }
+            if is_finished { ingestion.finish() } else { Ok(()) }
+        };
+        load().map_err(failed("the ingestion"))
     }
 
     /// Writes the memtables out.

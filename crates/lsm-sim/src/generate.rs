@@ -8,6 +8,7 @@ use crate::script::Script;
 use crate::shrink::Simpler;
 use crate::text::{Bounds, Value};
 use lsm_types::Slice;
+use std::collections::BTreeSet;
 use std::ops::Bound;
 
 /// How many keyspaces scripts play with.
@@ -221,13 +222,14 @@ impl Generator<'_> {
             470..910 => self.read(),
             910..922 => Op::Snapshot { slot: self.slot() },
             922..932 => Op::DropSnapshot { slot: self.slot() },
-            932..942 => Op::Hold {
+            932..938 => Op::Hold {
                 slot: self.slot(),
                 view: self.view(),
                 keyspace: self.keyspace(),
                 bounds: random_bounds(&mut self.random, keys),
             },
-            942..962 => Op::Take {
+            938..944 => self.ingest(),
+            944..962 => Op::Take {
                 slot: self.slot(),
                 count: self.random.below(12) as u32,
                 order: random_order(&mut self.random),
@@ -243,6 +245,13 @@ impl Generator<'_> {
             997 => Op::Stats,
             _ => Op::Verify,
         }
+    }
+
+    fn ingest(&mut self) -> Op {
+        let count = 1 << self.random.below(7);
+        let keys: BTreeSet<Slice> = (0..self.random.below(count)).map(|_| self.key()).collect();
+        let entries = keys.into_iter().map(|key| (key, self.value())).collect();
+        Op::Ingest { keyspace: self.keyspace(), is_finished: !self.random.chance(10), entries }
     }
 
     fn rare_op(&mut self) -> Op {
@@ -268,6 +277,17 @@ impl Simpler for Op {
                     _ => None,
                 };
                 alone.into_iter().chain((0..writes.len()).map(without)).collect()
+            }
+            Self::Ingest { keyspace, is_finished, entries } => {
+                let with = |entries| Self::Ingest { keyspace: *keyspace, is_finished: *is_finished, entries };
+                let half = entries.len() / 2;
+                let halves = [entries.get(half..), entries.get(..half)].into_iter().flatten();
+                let without = |left_out: usize| {
+                    let kept = entries.iter().enumerate().filter(|(at, _)| *at != left_out);
+                    kept.map(|(_, entry)| entry.clone()).collect()
+                };
+                let halves = halves.filter(|_| entries.len() > 1).map(<[_]>::to_vec);
+                halves.chain((0..entries.len()).map(without)).map(with).collect()
             }
             Self::Write(Write::Insert { keyspace, key, value }) if value.len != 1 => {
                 let value = Value { tag: value.tag, len: 1 };
@@ -318,6 +338,7 @@ mod tests {
             "delrange",
             "batch",
             "clear",
+            "ingest",
             "get",
             "has",
             "mget",

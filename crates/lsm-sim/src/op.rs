@@ -41,6 +41,9 @@ pub enum Op {
     Batch { durability: Option<Durability>, writes: Vec<Write> },
     /// `clear a`
     Clear { keyspace: u8 },
+    /// `ingest a finish; k1 1x8; k2 2x9`: sorted entries beside the log; `drop` instead of
+    /// `finish` lets go of them.
+    Ingest { keyspace: u8, is_finished: bool, entries: Vec<(Slice, Value)> },
     /// `get live a k`, `range s1 a [k1 k9) fwd`, …
     Read { view: View, keyspace: u8, read: Read },
     /// `snap 1`: takes a snapshot into a slot, letting go of what it held.
@@ -159,6 +162,11 @@ impl fmt::Display for Op {
                 writes.iter().try_for_each(|write| write!(f, "; {write}"))
             }
             Self::Clear { keyspace } => write!(f, "clear {}", letter(*keyspace)),
+            Self::Ingest { keyspace, is_finished, entries } => {
+                let end = if *is_finished { "finish" } else { "drop" };
+                write!(f, "ingest {} {end}", letter(*keyspace))?;
+                entries.iter().try_for_each(|(key, value)| write!(f, "; {} {value}", print_key(key)))
+            }
             Self::Read { view, keyspace, read } => read.print(f, &format!("{view} {}", letter(*keyspace))),
             Self::Snapshot { slot } => write!(f, "snap {slot}"),
             Self::DropSnapshot { slot } => write!(f, "unsnap {slot}"),
@@ -187,6 +195,9 @@ impl FromStr for Op {
     fn from_str(line: &str) -> Result<Self, String> {
         if let Some(rest) = line.strip_prefix("batch") {
             return parse_batch(rest);
+        }
+        if let Some(rest) = line.strip_prefix("ingest ") {
+            return parse_ingest(rest);
         }
         let words = &mut Words::new(line);
         let verb = words.word()?;
@@ -223,6 +234,25 @@ impl FromStr for Op {
         words.end()?;
         Ok(op)
     }
+}
+
+fn parse_ingest(rest: &str) -> Result<Op, String> {
+    let mut parts = rest.split(';');
+    let head = &mut Words::new(parts.next().unwrap_or_default());
+    let keyspace = keyspace(head)?;
+    let is_finished = match head.word()? {
+        "finish" => true,
+        "drop" => false,
+        other => return Err(format!("{other:?} is no end of an ingestion")),
+    };
+    head.end()?;
+    let entries = parts.map(|part| {
+        let words = &mut Words::new(part);
+        let entry = (words.key()?, words.parse()?);
+        words.end()?;
+        Ok(entry)
+    });
+    Ok(Op::Ingest { keyspace, is_finished, entries: entries.collect::<Result<_, String>>()? })
 }
 
 fn parse_batch(rest: &str) -> Result<Op, String> {

@@ -27,6 +27,8 @@ pub(crate) struct Promises {
     touched: BTreeSet<(u8, SeqNo)>,
     /// Names change by themselves, at once and durably, not in the order of commits.
     pub(crate) names: Option<NameChange>,
+    /// An ingestion whose change of the manifest failed: it is there after reopening or not.
+    pub(crate) unknown: Option<Vec<Write>>,
 }
 
 impl Promises {
@@ -60,6 +62,12 @@ impl Promises {
         let all = (keyspace, 0)..=(keyspace, self.acknowledged);
         let last = self.touched.range(all).next_back().map_or(0, |(_, end)| *end);
         self.durable = self.durable.max(last);
+    }
+
+    /// The keyspace was dropped: to flush another one of its name later says nothing of what
+    /// had been committed to it.
+    pub(crate) fn dropped(&mut self, keyspace: u8) {
+        self.touched.retain(|(touched, _)| *touched != keyspace);
     }
 
     /// The commit behind which `end` stands failed, and nothing of it is there.

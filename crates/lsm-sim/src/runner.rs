@@ -9,6 +9,8 @@ use crate::generate::{KEYSPACES, SLOTS};
 use crate::model::{Model, ModelSnapshot};
 use crate::op::{Durability, Op, Write};
 use crate::promises::{NameChange, Promises};
+use crate::text::Value;
+use lsm_types::Slice;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
@@ -95,6 +97,12 @@ fn run(config: &Config, ops: &[Op], at: &mut usize) -> Result<(), Stop> {
     runner.verify()?;
     runner.reopen(true)?;
     runner.verify()
+}
+
+/// What an ingestion means.
+pub(crate) fn inserts(keyspace: u8, entries: &[(Slice, Value)]) -> Vec<Write> {
+    let insert = |(key, value): &(Slice, Value)| Write::Insert { keyspace, key: key.clone(), value: *value };
+    entries.iter().map(insert).collect()
 }
 
 /// One database under one script.
@@ -190,6 +198,7 @@ impl Runner {
             Op::Write(write) => self.write(write),
             Op::Batch { durability, writes } => self.commit(writes, *durability),
             Op::Clear { keyspace } => self.clear(*keyspace),
+            Op::Ingest { keyspace, is_finished, entries } => self.ingest(*keyspace, entries, *is_finished),
             Op::Read { view, keyspace, read } => self.read(*view, *keyspace, read),
             Op::Snapshot { slot } => {
                 let reader = self.engine()?.snapshot();
@@ -266,6 +275,19 @@ impl Runner {
         Ok(())
     }
 
+    fn ingest(&mut self, keyspace: u8, entries: &[(Slice, Value)], is_finished: bool) -> Result<(), Stop> {
+        let Some(handle) = self.handles.get(&keyspace) else { return Ok(()) };
+        if !is_finished || entries.is_empty() {
+            return handle.ingest(entries, is_finished);
+        }
+        self.model.apply(&inserts(keyspace, entries));
+        self.promises.begin_in(self.model.end(), keyspace);
+        handle.ingest(entries, is_finished)?;
+        // It lasts, and everything before with it.
+        self.promises.acknowledge(self.model.end(), Durability::Sync);
+        Ok(())
+    }
+
     /// Applies to the model those of `writes` that keep their contract, and returns
     /// them.
     fn legal(&mut self, writes: &[Write]) -> Vec<Write> {
@@ -315,6 +337,7 @@ impl Runner {
         }
         self.model.drop_keyspace(keyspace);
         self.promises.names = None;
+        self.promises.dropped(keyspace);
         handle.refuses_writes()
     }
 }

@@ -57,6 +57,7 @@ const SURFACE: &[(&str, &[(&str, By)])] = &[
             ("remove_weak", Op("weak")),
             ("remove_range", Op("delrange")),
             ("clear", Op("clear")),
+            ("ingestion", Op("ingest")),
             ("get", Op("get")),
             ("contains_key", Op("has")),
             ("multi_get", Op("mget")),
@@ -86,6 +87,7 @@ const SURFACE: &[(&str, &[(&str, By)])] = &[
             ("commit", Op("batch")),
         ],
     ),
+    ("Ingestion", &[("insert", Op("ingest")), ("finish", Op("ingest"))]),
     (
         "Snapshot",
         &[

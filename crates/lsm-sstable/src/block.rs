@@ -95,6 +95,16 @@ impl Layout {
         Ok(layout)
     }
 
+    /// Gives all entries, which are values numbered 0, another trailer.
+    pub(crate) fn renumber(&mut self, trailer: Trailer) -> Result<(), &'static str> {
+        let unnumbered = Trailer::new(0, ValueKind::Value).word();
+        if self.flags & SHARED_TRAILER == 0 || self.trailer != unnumbered {
+            return Err("entries with numbers of their own");
+        }
+        self.trailer = trailer.word();
+        Ok(())
+    }
+
     /// Reads the header and checks that arrays and rows fill the image exactly.
     fn read(image: &[u8]) -> Result<Self, &'static str> {
         let (header, _) = BlockHeader::ref_from_prefix(image).map_err(|_| "less than a block header")?;

@@ -6,6 +6,17 @@ use lsm_types::LimitError;
 use lsm_vfs::{Corruption, IoError};
 use std::path::PathBuf;
 
+/// Why an entry was not added; all is as it was before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAdded {
+    /// Its key does not sort behind the one before.
+    #[error("the key does not sort behind the one before")]
+    Order,
+    /// Its key or its value is too long.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+}
+
 /// What went wrong with a table.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

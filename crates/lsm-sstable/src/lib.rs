@@ -1,7 +1,8 @@
 //! The immutable sorted file: blocks, index, filter, range tombstones, writer,
 //! reader, block cache.
 //!
-//! A [`TableWriter`] writes entries in order, once. A [`Table`] answers [`get`]s and
+//! A [`TableWriter`] writes entries in order, once; a [`BlockAssembler`] does half of its work
+//! elsewhere. A [`Table`] answers [`get`]s and
 //! hands out [`TableCursor`]s; what tables share (cache, open files) is a
 //! [`TableContext`]. Values and keys handed out share the memory of their block.
 //!
@@ -31,7 +32,7 @@
 //! [`get`]: Table::get
 
 mod error;
-pub use error::Error;
+pub use error::{Error, NotAdded};
 mod compression;
 pub use compression::Compression;
 mod hash;
@@ -48,6 +49,8 @@ pub use format::may_be_table;
 mod index;
 mod tombstones;
 
+mod assemble;
+pub use assemble::{BlockAssembler, BuiltBlocks};
 mod writer;
 pub use writer::{TableWriter, WriterOptions};
 mod context;

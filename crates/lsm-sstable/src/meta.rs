@@ -71,6 +71,18 @@ impl TableMeta {
         KeySpan { start: self.smallest.clone(), end: self.upper.to_exclusive() }
     }
 
+    /// The same table with the number `seqno` in the place of 0: what a manifest says of a
+    /// table that was written before its number was known. `None` unless each entry is
+    /// numbered 0 and there is nothing but values: only such blocks have their trailer in one
+    /// place.
+    #[must_use]
+    pub fn renumbered(&self, seqno: SeqNo) -> Option<Self> {
+        let is_plain = self.entries > 0 && self.tombstones == 0 && self.range_tombstones == 0;
+        let is_unnumbered = (self.lowest_seqno, self.highest_seqno) == (0, 0);
+        let renumbered = || Self { lowest_seqno: seqno, highest_seqno: seqno, ..self.clone() };
+        (is_plain && is_unnumbered).then(renumbered)
+    }
+
     /// Appends the stored form: `length varint | (tag varint | length varint | bytes)*`.
     /// Numbers take eight bytes each, so that the length does not depend on them.
     pub fn encode(&self, out: &mut Vec<u8>) {

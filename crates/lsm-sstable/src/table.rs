@@ -10,7 +10,7 @@ use crate::hash::fingerprint;
 use crate::index::Index;
 use crate::source::Source;
 use crate::{Error, ReadOptions, TableContext, TableCursor, TableMeta, tombstones};
-use lsm_types::{RangeTombstone, RangeTombstoneSet, SeqNo, Slice, ValueKind};
+use lsm_types::{RangeTombstone, RangeTombstoneSet, SeqNo, Slice, Trailer, ValueKind};
 use lsm_vfs::Corruption;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,6 +21,8 @@ pub struct Table {
     pub(crate) source: Source,
     number: u64,
     meta: TableMeta,
+    /// What all entries have in the place of the number 0 that their blocks say.
+    renumbered: Option<Trailer>,
     pub(crate) sections: Sections,
     pub(crate) index: Index,
     pub(crate) filter: Option<Filter>,
@@ -53,7 +55,7 @@ struct Tail {
 impl Table {
     /// Opens the table `path` and reads all but its data blocks. `number` is the
     /// caller's name for it, `expected` what [`finish`](crate::TableWriter::finish)
-    /// returned.
+    /// returned, or that [`renumbered`](TableMeta::renumbered).
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Corruption`] when the file is damaged, or whole but not
@@ -73,12 +75,17 @@ impl Table {
             let (want, got) = (expected.uid, source.uid);
             return Err(source.damage(0, format!("uid {want:#x}"), format!("uid {got:#x}")));
         }
-        let tail = Tail::read(&source)?;
+        let mut tail = Tail::read(&source)?;
+        let mut renumbered = None;
         if tail.meta != *expected {
-            let at = tail.sections.properties_at;
-            return Err(source.damage(at, format!("{expected:?}"), format!("{:?}", tail.meta)));
+            if tail.meta.renumbered(expected.highest_seqno).as_ref() != Some(expected) {
+                let at = tail.sections.properties_at;
+                return Err(source.damage(at, format!("{expected:?}"), format!("{:?}", tail.meta)));
+            }
+            renumbered = Some(Trailer::new(expected.highest_seqno, ValueKind::Value));
+            tail.meta = expected.clone();
         }
-        Self::from_tail(source, number, tail)
+        Self::from_tail(source, number, tail, renumbered)
     }
 
     /// What the table `path` says of itself: for tools, and to rebuild a manifest.
@@ -89,7 +96,12 @@ impl Table {
         Tail::read(&Source::open(context, path.to_path_buf())?).map(|tail| tail.meta)
     }
 
-    fn from_tail(source: Source, number: u64, tail: Tail) -> Result<Self, Error> {
+    fn from_tail(
+        source: Source,
+        number: u64,
+        tail: Tail,
+        renumbered: Option<Trailer>,
+    ) -> Result<Self, Error> {
         let Tail { sections, filter, index, tombstones, meta } = tail;
         let index = Index::decode(&index, sections.filter_at)
             .map_err(|got| source.damage(sections.index_at, "an index", got))?;
@@ -117,7 +129,18 @@ impl Table {
             .map(|fragment| size_of_val(fragment) + 2 * fragment.span.start.len() + 8 * fragment.seqnos.len())
             .sum();
         let slots = Slots::new(source.context.blocks(), index.len());
-        Ok(Self { source, number, meta, sections, index, filter, slots, tombstones, tombstone_bytes })
+        Ok(Self {
+            source,
+            number,
+            meta,
+            renumbered,
+            sections,
+            index,
+            filter,
+            slots,
+            tombstones,
+            tombstone_bytes,
+        })
     }
 
     /// The number given when it was opened.
@@ -258,9 +281,18 @@ impl Table {
         let stored = StoredBlock::check(stored, uid, start, path)?;
         let mut draft = Draft::new(self.slots.cache(), stored.image_bytes(path, start)?, fill_cache);
         stored.decompress_into(draft.image(), start, path)?;
-        let damage = |got| self.source.damage(start, "a data block", got);
-        let layout = Layout::check(draft.image()).map_err(damage)?;
+        let layout = self.layout_of(draft.image(), start)?;
         Ok(draft.finish(layout, &self.slots, at))
+    }
+
+    /// Checks the image of the data block at `start`.
+    pub(crate) fn layout_of(&self, image: &[u8], start: u64) -> Result<Layout, Error> {
+        let renumber = |mut layout: Layout| match self.renumbered {
+            Some(trailer) => layout.renumber(trailer).map(|()| layout),
+            None => Ok(layout),
+        };
+        let checked = Layout::check(image).and_then(renumber);
+        checked.map_err(|got| self.source.damage(start, "a data block", got))
     }
 
     /// Where a block lies.

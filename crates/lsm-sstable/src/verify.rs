@@ -1,7 +1,7 @@
 //! [`Table::verify`]: reads a table from its file, past the cache, and checks every
 //! byte and every promise that one part of it makes about another.
 
-use crate::block::{Layout, View};
+use crate::block::View;
 use crate::format::{FOOTER_BYTES, Footer, HEADER_BYTES, Header, open_stored};
 use crate::hash::{fingerprint, key_hash};
 use crate::{Error, Table, TableMeta};
@@ -72,7 +72,7 @@ impl Table {
         let source = &self.source;
         let (start, end) = self.extent(at)?;
         let image = open_stored(source.read(start, end)?, source.uid, start, &source.path)?;
-        let layout = Layout::check(&image).map_err(|got| source.damage(start, "a data block", got))?;
+        let layout = self.layout_of(&image, start)?;
         let block = View::new(&image, &layout);
         for entry in 0..block.count() {
             let key = block.key(entry);

@@ -13,7 +13,7 @@ use crate::filter::Filter;
 use crate::format::{BLOCK_TRAILER_BYTES, FOOTER_BYTES, Footer, HEADER_BYTES, Header, Sections, seal_block};
 use crate::hash::{fingerprint, key_hash};
 use crate::index::IndexBuilder;
-use crate::{Compression, Error, TableMeta, tombstones};
+use crate::{BuiltBlocks, Compression, Error, TableMeta, tombstones};
 use lsm_types::{InternalKey, MAX_SEQNO, RangeTombstone, Trailer, UpperBound, ValueKind};
 use lsm_types::{check_key, check_value};
 use lsm_vfs::{File, Fs};
@@ -42,7 +42,7 @@ impl Default for WriterOptions {
 
 /// So many bytes are gathered before they are written.
 const BUFFER_BYTES: usize = 512 << 10;
-const MAX_BLOCK_BYTES: usize = 16 << 20;
+pub(crate) const MAX_BLOCK_BYTES: usize = 16 << 20;
 /// Offsets of separators are 32 bits wide; past this the table must end.
 const MAX_INDEX_BYTES: usize = 1 << 31;
 
@@ -54,7 +54,7 @@ pub struct TableWriter {
     options: WriterOptions,
     meta: TableMeta,
     block: BlockBuilder,
-    /// Image of the block under way, when it is to be compressed.
+    /// Memory for the image of a block or section.
     image: Vec<u8>,
     /// What is not yet in the file, and where in the file it belongs.
     buffer: Vec<u8>,
@@ -149,6 +149,36 @@ impl TableWriter {
         self.meta.lowest_seqno = self.meta.lowest_seqno.min(trailer.seqno());
         self.meta.highest_seqno = self.meta.highest_seqno.max(trailer.seqno());
         Ok(())
+    }
+
+    /// Appends a block of values that were laid out elsewhere, by an assembler with the same
+    /// options, and says whether there was one at this place. All its keys come after those
+    /// added so far.
+    ///
+    /// # Errors
+    /// [`Error::OutOfOrder`] leaves the writer as it was; [`Error::Io`] does not.
+    pub fn append(&mut self, built: &BuiltBlocks, at: usize) -> Result<bool, Error> {
+        let Some(block) = built.get(at) else { return Ok(false) };
+        if self.meta.entries > 0 && block.first_key <= self.last_key.as_slice() {
+            return Err(Error::OutOfOrder { file: self.file.path().to_path_buf() });
+        }
+        if !self.block.is_empty() {
+            self.finish_block(Some(block.first_key))?;
+        }
+        if self.meta.entries == 0 {
+            self.meta.smallest = block.first_key.into();
+        }
+        self.hashes.extend_from_slice(block.hashes);
+        self.last_key.clear();
+        self.last_key.extend_from_slice(block.last_key);
+        self.last_trailer = Trailer::new(0, ValueKind::Value);
+        self.meta.entries += block.entries;
+        self.meta.user_keys += block.entries;
+        self.meta.raw_key_bytes += block.raw_key_bytes;
+        self.meta.raw_value_bytes += block.raw_value_bytes;
+        self.meta.lowest_seqno = 0;
+        self.put_block(block.image, block.payload, block.next_key)?;
+        Ok(true)
     }
 
     /// Adds a range tombstone, at any time before the end and in any order; an empty
@@ -296,23 +326,32 @@ impl TableWriter {
 
     /// Appends the block under way, `next_key` being the user key that comes after it.
     fn finish_block(&mut self, next_key: Option<&[u8]>) -> Result<(), Error> {
-        let offset = self.written_bytes();
-        let start = self.buffer.len();
-        let image_bytes;
+        let mut image = std::mem::take(&mut self.image);
+        image.clear();
+        self.block.finish_into(&mut image);
+        let put = self.put_block(&image, None, next_key);
+        self.image = image;
+        put
+    }
+
+    /// Appends a block whose last entry is the last one added; `payload` is its image as
+    /// stored, if somebody has compressed it already.
+    fn put_block(
+        &mut self,
+        image: &[u8],
+        payload: Option<(&[u8], Compression)>,
+        next_key: Option<&[u8]>,
+    ) -> Result<(), Error> {
+        let (offset, start) = (self.written_bytes(), self.buffer.len());
         let mut compression = self.options.compression;
-        if compression == Compression::None {
-            self.block.finish_into(&mut self.buffer);
-            image_bytes = self.buffer.len() - start;
-        } else {
-            self.image.clear();
-            self.block.finish_into(&mut self.image);
-            image_bytes = self.image.len();
-            if !compression.compress(&self.image, &mut self.buffer) {
-                compression = Compression::None;
-                self.buffer.extend_from_slice(&self.image);
-            }
+        if let Some((payload, stored)) = payload {
+            compression = stored;
+            self.buffer.extend_from_slice(payload);
+        } else if !compression.compress(image, &mut self.buffer) {
+            compression = Compression::None;
+            self.buffer.extend_from_slice(image);
         }
-        seal_block(&mut self.buffer, start, self.meta.uid, offset, compression, image_bytes);
+        seal_block(&mut self.buffer, start, self.meta.uid, offset, compression, image.len());
         self.index.add(self.written_bytes(), &self.last_key, self.last_trailer.seqno(), next_key);
         if self.index.estimated_bytes() > MAX_INDEX_BYTES {
             let full = std::io::Error::from(std::io::ErrorKind::FileTooLarge);

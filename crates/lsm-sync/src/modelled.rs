@@ -38,6 +38,11 @@ pub mod thread {
         Ok(spawn(body))
     }
 
+    /// Calls one after the other: models have their own threads.
+    pub fn join<A: Send, B>(beside: impl FnOnce() -> A + Send, here: impl FnOnce() -> B) -> (A, B) {
+        (beside(), here())
+    }
+
     /// A model runs as if on two processors.
     ///
     /// # Errors

@@ -15,7 +15,20 @@ pub mod atomic {
 
 /// Threads.
 pub mod thread {
-    pub use std::thread::{JoinHandle, available_parallelism, park, sleep, spawn, yield_now};
+    pub use std::thread::{JoinHandle, park, sleep, spawn, yield_now};
+
+    /// How many threads can run at once. Asked once: the answer takes a dozen system calls.
+    ///
+    /// # Errors
+    /// The operating system's when it cannot tell.
+    pub fn available_parallelism() -> std::io::Result<std::num::NonZeroUsize> {
+        static KNOWN: std::sync::OnceLock<std::num::NonZeroUsize> = std::sync::OnceLock::new();
+        if let Some(known) = KNOWN.get() {
+            return Ok(*known);
+        }
+        let found = std::thread::available_parallelism()?;
+        Ok(*KNOWN.get_or_init(|| found))
+    }
 
     /// Spawns a thread that shows up in debuggers and profilers as `name`.
     ///
@@ -27,6 +40,25 @@ pub mod thread {
         T: Send + 'static,
     {
         std::thread::Builder::new().name(name).spawn(body)
+    }
+
+    /// Calls `beside` in a thread of its own while `here` runs in this one; after it when no
+    /// thread can be started. A panic in either is one here.
+    pub fn join<A: Send, B>(beside: impl FnOnce() -> A + Send, here: impl FnOnce() -> B) -> (A, B) {
+        // Taken by whoever runs it: a closure that a failed start was given is gone.
+        let beside = super::Mutex::new(Some(beside));
+        let run = || beside.lock().take().map(|beside| beside());
+        let (first, second) = std::thread::scope(|scope| {
+            let started = std::thread::Builder::new().spawn_scoped(scope, run);
+            let second = here();
+            let first = started.ok().and_then(|thread| match thread.join() {
+                Ok(first) => first,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            (first, second)
+        });
+        let Some(first) = first.or_else(run) else { unreachable!("one of them ran it") };
+        (first, second)
     }
 }
 

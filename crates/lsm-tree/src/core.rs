@@ -3,6 +3,7 @@
 use crate::background::flush::Retry;
 use crate::keyspace_options::KeyspaceOptions;
 use crate::read::dead::DeadRanges;
+use crate::{Error, Result};
 use lsm_compaction::{Busy, Strategy};
 use lsm_memtable::{Memtable, MemtableOptions};
 use lsm_sync::Mutex;
@@ -103,6 +104,14 @@ impl Core {
     pub(crate) fn is_dropped(&self) -> bool {
         // Pairs with the Release in `mark_dropped`.
         self.is_dropped.load(Ordering::Acquire)
+    }
+
+    /// Refuses what can only be done to a keyspace that exists.
+    pub(crate) fn check_exists(&self) -> Result<()> {
+        if self.is_dropped() {
+            return Err(Error::invalid(format!("the keyspace {:?} was dropped", self.name)));
+        }
+        Ok(())
     }
 
     /// Whether writers must look at the pressure before they go on: two loads for those

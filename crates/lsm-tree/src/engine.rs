@@ -93,6 +93,11 @@ impl Engine {
                 engine.scheduler.submit(Work::Sweep);
             }
         }));
+        let engine = Arc::downgrade(self);
+        self.store.before_each_change(move || match engine.upgrade() {
+            Some(engine) => engine.begin_log(&mut engine.commit.lock()),
+            None => Ok(()),
+        });
         let started = self.scheduler.start(|| {
             let engine = Arc::clone(self);
             move || {
@@ -103,7 +108,10 @@ impl Engine {
         started.map_err(|source| {
             Error::from(lsm_vfs::IoError::new("start a thread for", &self.store.directory, source))
         })?;
-        let segments = self.commit.lock().full_segments.len();
+        let (segments, has_begun) = {
+            let state = self.commit.lock();
+            (state.full_segments.len(), state.log.has_begun())
+        };
         if !self.recovery.log_damage_skipped.is_empty() || segments > MAX_RECOVERED_SEGMENTS {
             // Damage stays in the old segments, and a process that is killed again and
             // again leaves one each time: their records move into tables.
@@ -119,7 +127,10 @@ impl Engine {
         if !self.store.graveyard.is_empty() {
             self.scheduler.submit(Work::Sweep);
         }
-        if segments > 1 {
+        if has_begun {
+            self.scheduler.submit(Work::PrepareLog);
+        }
+        if has_begun && segments > 1 {
             self.scheduler.submit(Work::ReleaseLog);
         }
         if !self.recovery.log_damage_skipped.is_empty() {
@@ -341,6 +352,10 @@ impl Engine {
     /// manifest was: so the loss of the end of either is noticed.
     fn write_final_marks(&self) -> Result<()> {
         let mut state = self.commit.lock();
+        if !state.log.has_begun() {
+            // Nothing was changed since both were closed.
+            return Ok(());
+        }
         let end = state.log.end();
         self.log_sync.sync_through(end)?;
         drop(state);

@@ -1,5 +1,6 @@
 //! The facade's one error: coarse kinds that tell an application what to do.
 
+use lsm_types::Slice;
 use lsm_vfs::{Corruption, IoError};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -44,6 +45,14 @@ pub enum Error {
     /// The call cannot be right; nothing was done.
     #[error("{0}")]
     InvalidArgument(String),
+    /// An ingestion takes its keys in ascending order, each once.
+    #[error("an ingestion takes ascending keys, but {key:?} came after {previous:?}")]
+    OutOfOrder {
+        /// The greatest key so far.
+        previous: Slice,
+        /// The key that was refused.
+        key: Slice,
+    },
     /// The directory was written by a newer version.
     #[error("{} has format version {found}, and this build reads up to {supported}: use a newer version", file.display())]
     Incompatible {

@@ -54,6 +54,8 @@ mod view;
 pub use database::Database;
 mod keyspace;
 pub use keyspace::Keyspace;
+mod ingest;
+pub use ingest::Ingestion;
 mod batch;
 pub use batch::Batch;
 mod snapshot;

@@ -1,17 +1,25 @@
 //! The recovery story: lock the directory, read the manifest, take up the tables,
 //! replay the log, make its cut durable, start a new segment, remove what nobody
 //! names. Only then is a write accepted.
+//!
+//! After a clean close there is nothing to make durable and nothing to remove, and all but
+//! the reading is left to the first write or other change (`Engine::begin_log`): who only
+//! reads changes no file.
 
 use crate::core::Core;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::keyspace_options::KeyspaceOptions;
 use crate::options::{Options, TreeOptions};
-use crate::replay::{Replay, blame_manifest, check_manifest_closed, continue_log, log_was_closed};
+use crate::replay::{
+    Replay, blame_manifest, check_manifest_closed, continue_log, log_was_closed, read_log, remove_discarded,
+    rest_log,
+};
 use crate::store::Store;
 use crate::write::commit::{Active, CommitState};
+use crate::write::hold::Holds;
 use crate::{Error, Result};
-use lsm_log::RecoveryMode;
+use lsm_log::{Recovered, RecoveryMode};
 use lsm_sstable::TableContext;
 use lsm_version::{
     Edit, Exactness, FileNumber, KeyspaceState, MANIFEST_NAME, MANIFEST_NEW_NAME, Manifest, ManifestState,
@@ -50,6 +58,8 @@ struct Found {
     store: Store,
     state: ManifestState,
     entries: Vec<DirEntry>,
+    /// There was no manifest before.
+    is_new: bool,
 }
 
 /// What a name in the directory stands for.
@@ -79,34 +89,33 @@ fn find(path: &Path, options: Options, kind: StoreKind) -> Result<Found> {
     let advanced = &options.advanced;
     let env = Env::new(Arc::clone(&advanced.fs), Arc::clone(&advanced.clock), advanced.seed);
     let fs = Arc::clone(&env.fs);
-    if !fs.exists(path)? {
-        if !options.create_if_missing {
-            return Err(Error::invalid(format!("{} does not exist", path.display())));
+    if !fs.exists(&path.join(MANIFEST_NAME))? {
+        if !fs.exists(path)? {
+            if !options.create_if_missing {
+                return Err(Error::invalid(format!("{} does not exist", path.display())));
+            }
+            fs.create_dir_all(path)?;
         }
-        fs.create_dir_all(path)?;
-    }
-    let entries = fs.read_dir(path)?;
-    let has_manifest = entries.iter().any(|entry| entry.name == MANIFEST_NAME);
-    if !has_manifest {
-        check_may_create(path, &entries, options.create_if_missing)?;
-        // Who made the directory may have been killed before its name was durable.
-        fs.create_dir_durably(path)?;
+        let entries = fs.read_dir(path)?;
+        // Another process may have made one since the first look.
+        if !entries.iter().any(|entry| entry.name == MANIFEST_NAME) {
+            check_may_create(path, &entries, options.create_if_missing)?;
+            // Who made the directory may have been killed before its name was durable.
+            fs.create_dir_durably(path)?;
+        }
     }
     let Some(lock) = fs.try_lock(&path.join(LOCK_NAME))? else {
         return Err(Error::Locked { path: path.to_path_buf() });
     };
-    // Read again under the lock: another process may have been at work until now.
+    // Under the lock: another process may have been at work until now.
     let entries = fs.read_dir(path)?;
-    let manifest = match Manifest::open(fs.as_ref(), path)? {
-        Some(manifest) => {
-            manifest.make_durable(fs.as_ref())?;
-            manifest
-        }
+    let (manifest, is_new) = match Manifest::open(fs.as_ref(), path)? {
+        Some(manifest) => (manifest, false),
         None => {
             let mut manifest = Manifest::new(path);
             let created = Edit::Created { kind, uid: env.new_uid() };
             manifest.commit(fs.as_ref(), &[created], || env.new_uid())?;
-            manifest
+            (manifest, true)
         }
     };
     let state = manifest.state().clone();
@@ -124,7 +133,16 @@ fn find(path: &Path, options: Options, kind: StoreKind) -> Result<Found> {
     let next_file = on_disk.chain([state.next_file, 1]).max().unwrap_or(1);
     let tables = TableContext::new(fs, options.cache_bytes, options.max_open_files);
     let store = Store::new(env, path, options, manifest, tables, next_file, lock);
-    Ok(Found { store, state, entries })
+    Ok(Found { store, state, entries, is_new })
+}
+
+/// Makes the manifest as it was found durable, before anything is done that relies on it.
+fn make_manifest_durable(found: &Found) -> Result<()> {
+    let fs = found.store.env.fs.as_ref();
+    match found.is_new {
+        true => Ok(()),
+        false => Ok(found.store.with_manifest(|manifest| manifest.make_durable(fs))?),
+    }
 }
 
 /// A directory without a manifest becomes a database only when nothing in it could
@@ -187,7 +205,7 @@ fn table_lengths(entries: &[DirEntry]) -> BTreeMap<FileNumber, u64> {
     lengths.collect()
 }
 
-/// Sets aside the files of ours that nobody names, and lists the others.
+/// Lists the files of ours that nobody names, and those that are not ours.
 fn account_for(found: &Found, report: &mut RecoveryReport) -> Result<()> {
     let named: BTreeSet<FileNumber> =
         found.state.keyspaces.values().flat_map(|keyspace| keyspace.tables.keys().copied()).collect();
@@ -216,14 +234,17 @@ fn account_for(found: &Found, report: &mut RecoveryReport) -> Result<()> {
         };
         if is_orphan {
             report.removed_files.push(entry.name.clone());
-            set_aside(&found.store, &entry.name)?;
         }
     }
     Ok(())
 }
 
-/// Has a file removed, or in salvage mode, where it may be worth a look, moved to
-/// `lost/`.
+/// Has the files that nobody names removed, or in salvage mode, where they may be worth a
+/// look, moved to `lost/`.
+fn set_aside_all(store: &Store, report: &RecoveryReport) -> Result<()> {
+    report.removed_files.iter().try_for_each(|name| set_aside(store, name))
+}
+
 fn set_aside(store: &Store, name: &str) -> Result<()> {
     let path = store.directory.join(name);
     if store.options.recovery_mode != RecoveryMode::Salvage {
@@ -256,7 +277,9 @@ pub(crate) fn open_tree(path: &Path, options: TreeOptions) -> Result<(Store, Cor
     let found = find(path, options.store, StoreKind::Tree)?;
     let mut report = RecoveryReport::default();
     account_for(&found, &mut report)?;
+    make_manifest_durable(&found)?;
     let store = &found.store;
+    set_aside_all(store, &report)?;
     let core = match found.state.keyspaces.first_key_value() {
         Some((&id, keyspace)) => {
             // What a watermark let go stays gone: reads below it are refused, as before.
@@ -293,14 +316,26 @@ pub(crate) fn open_database(path: &Path, options: Options) -> Result<Arc<Engine>
         let seqno = found.state.next_seqno;
         cores.insert(id, Arc::new(Core::new(id, &keyspace.name, options, version, seqno)));
     }
-    let mut replay = Replay::new(&cores, &found.state, store);
-    let recovered = replay.run(&segments).map_err(|error| blame_manifest(store, &segments, error))?;
-    if log_was_closed(&recovered) {
-        check_manifest_closed(store)?;
+    let replay = |fills: bool| Replay::new(&cores, &found.state, store, fills);
+    let begin = |replayed: &Replay<'_>, recovered: &Recovered| {
+        if log_was_closed(recovered) {
+            check_manifest_closed(store)?;
+        }
+        report.note(replayed, recovered);
+        if may_rest(store, &report, recovered) {
+            return Ok(rest_log(store, recovered));
+        }
+        make_manifest_durable(&found)?;
+        set_aside_all(store, &report)?;
+        continue_log(store, recovered)
+    };
+    let log_bytes = found.entries.iter().filter(|entry| is_segment(entry)).map(|entry| entry.len_bytes).sum();
+    let (mut log, recovered, next_seqno) = read_log(store, &segments, log_bytes, replay, begin)?;
+    if log.has_begun() {
+        remove_discarded(store, &mut log);
     }
-    report.note(&replay, &recovered);
-    let next_seqno = replay.next_seqno;
-    let (log, full_segments) = continue_log(store, &recovered, next_seqno)?;
+    // Which numbers each holds is not kept, so they go together.
+    let full_segments = recovered.segments.iter().map(|segment| (segment.number, next_seqno)).collect();
     let active = cores
         .iter()
         .map(|(&id, core)| {
@@ -308,9 +343,30 @@ pub(crate) fn open_database(path: &Path, options: Options) -> Result<Arc<Engine>
             (id, Active { memtable, core: Arc::clone(core) })
         })
         .collect();
-    let commit =
-        CommitState { log, next_seqno, active, full_segments, unsummed_bytes: 0, scratch: Vec::new() };
+    let commit = CommitState {
+        log,
+        next_seqno,
+        active,
+        holds: Holds::default(),
+        full_segments,
+        unsummed_bytes: 0,
+        scratch: Vec::new(),
+    };
     Ok(Arc::new(Engine::new(found.store, commit, cores.into_values().collect(), report)))
+}
+
+/// Whether the log may be left as it was closed until something is written: nothing has to
+/// be made durable and nothing to be removed.
+fn may_rest(store: &Store, report: &RecoveryReport, recovered: &Recovered) -> bool {
+    log_was_closed(recovered)
+        && store.with_manifest(|manifest| manifest.is_closed())
+        && report.removed_files.is_empty()
+        && recovered.discarded_segments.is_empty()
+        && recovered.skipped.is_empty()
+}
+
+fn is_segment(entry: &DirEntry) -> bool {
+    matches!(classify(&entry.name), FileName::Segment(_))
 }
 
 fn segments_in(entries: &[DirEntry]) -> Vec<u64> {

@@ -3,6 +3,7 @@
 
 use crate::core::{Core, new_memtable};
 use crate::open::RecoveryReport;
+use crate::options::Execution;
 use crate::store::Store;
 use crate::view::{self, Step};
 use crate::write::commit::apply;
@@ -13,10 +14,13 @@ use lsm_log::{
 use lsm_sync::atomic::{AtomicU64, Ordering};
 use lsm_types::batch::{BatchReader, KeyspaceId};
 use lsm_types::{MAX_SEQNO, SeqNo};
-use lsm_version::{MANIFEST_NAME, ManifestState};
+use lsm_version::{MANIFEST_NAME, ManifestState, SuperVersion};
 use lsm_vfs::Corruption;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// A log of at least so many bytes is worth a second reader.
+const LONG_LOG_BYTES: u64 = 1 << 20;
 
 /// Whether the log ends with the mark of a clean close. A segment that was begun and
 /// has no record yet has no mark either.
@@ -58,11 +62,57 @@ pub(crate) fn blame_manifest(store: &Store, segments: &[u64], error: Error) -> E
     }
 }
 
-/// Puts the records of the log into the memtables of their keyspaces.
+/// Reads the log into memtables, and calls `then` with what was found once it is known to
+/// be readable to its end. Returns also the next number.
+///
+/// A log that is not short is read twice at once: filling memtables takes most of the
+/// time, and meanwhile another reader checks the log and has `then` make it durable. The
+/// two see the same bytes: `then` may write them over themselves, but remove no segment.
+pub(crate) fn read_log<'a, T>(
+    store: &Store,
+    segments: &[u64],
+    log_bytes: u64,
+    replay: impl Fn(bool) -> Replay<'a> + Sync,
+    then: impl FnOnce(&Replay<'a>, &Recovered) -> Result<T>,
+) -> Result<(T, Recovered, SeqNo)> {
+    let read = |mut replay: Replay<'a>| {
+        let recovered = replay.run(segments).map_err(|error| blame_manifest(store, segments, error))?;
+        Ok::<_, Error>((replay, recovered))
+    };
+    let has_threads = matches!(store.options.advanced.execution, Execution::Threads(_));
+    if !has_threads || log_bytes < LONG_LOG_BYTES {
+        let (replay, recovered) = read(replay(true))?;
+        return Ok((then(&replay, &recovered)?, recovered, replay.next_seqno));
+    }
+    let fill = || read(replay(true)).map(|(_, recovered)| recovered);
+    let check = || {
+        let (replay, recovered) = read(replay(false))?;
+        Ok::<_, Error>((then(&replay, &recovered)?, recovered, replay.next_seqno))
+    };
+    let (filled, checked) = lsm_sync::thread::join(fill, check);
+    let (begun, recovered, next_seqno) = checked?;
+    let filled = filled?;
+    if (filled.end, filled.records) != (recovered.end, recovered.records) {
+        let expected = format!("{} records, as a moment ago", recovered.records);
+        return Err(
+            Corruption::new(&store.directory, 0, expected, format!("{} records", filled.records)).into()
+        );
+    }
+    Ok((begun, recovered, next_seqno))
+}
+
+/// Reads the records of the log, checks them, and may put them into the memtables of their
+/// keyspaces.
 pub(crate) struct Replay<'a> {
     cores: &'a BTreeMap<KeyspaceId, Arc<Core>>,
     state: &'a ManifestState,
     store: &'a Store,
+    /// Whether memtables are filled.
+    fills: bool,
+    /// The newest view of each keyspace that was met.
+    views: BTreeMap<KeyspaceId, lsm_sync::Arc<SuperVersion>>,
+    /// The keyspaces of the record at hand.
+    touched: Vec<KeyspaceId>,
     pub(crate) next_seqno: SeqNo,
     /// The number after the last record: the next one's are not below.
     log_seqno: SeqNo,
@@ -74,8 +124,19 @@ impl<'a> Replay<'a> {
         cores: &'a BTreeMap<KeyspaceId, Arc<Core>>,
         state: &'a ManifestState,
         store: &'a Store,
+        fills: bool,
     ) -> Self {
-        Self { cores, state, store, next_seqno: state.next_seqno, log_seqno: 0, batches: 0 }
+        Self {
+            cores,
+            state,
+            store,
+            fills,
+            views: BTreeMap::new(),
+            touched: Vec::new(),
+            next_seqno: state.next_seqno,
+            log_seqno: 0,
+            batches: 0,
+        }
     }
 
     pub(crate) fn run(&mut self, segments: &[u64]) -> Result<Recovered> {
@@ -123,7 +184,7 @@ impl<'a> Replay<'a> {
             return Err(damaged(format!("one numbered from {base} on after number {}", self.log_seqno)));
         }
         self.log_seqno = through;
-        let mut touched: Vec<&Arc<Core>> = Vec::new();
+        self.touched.clear();
         for entry in batch.iter() {
             let (seqno, entry) = entry.map_err(|error| damaged(error.to_string()))?;
             let Some(core) = self.cores.get(&entry.keyspace) else {
@@ -133,28 +194,32 @@ impl<'a> Replay<'a> {
                 // It was dropped.
                 continue;
             };
-            if !touched.iter().any(|known| Arc::ptr_eq(known, core)) {
-                touched.push(core);
+            if !self.fills {
+                continue;
             }
-            let view = core.history.latest();
+            if !self.touched.contains(&entry.keyspace) {
+                self.touched.push(entry.keyspace);
+            }
+            let view = self.views.entry(entry.keyspace).or_insert_with(|| core.history.latest());
             if seqno >= view.tables.flushed_through() {
                 apply(&view.active, seqno, entry.kind, entry.key, entry.value);
             }
         }
         self.batches += 1;
         self.next_seqno = self.next_seqno.max(through);
-        self.rotate_full(&touched, end, through)
+        self.rotate_full(end, through)
     }
 
     /// Seals the memtables that the replay has filled, to be flushed once it is over.
     /// They hold what is numbered below `through`: the manifest may know of greater
     /// numbers, whose records are yet to come.
-    fn rotate_full(&self, touched: &[&Arc<Core>], end: LogPosition, through: SeqNo) -> Result<()> {
-        for core in touched {
-            let view = core.history.latest();
+    fn rotate_full(&mut self, end: LogPosition, through: SeqNo) -> Result<()> {
+        for id in &self.touched {
+            let (Some(view), Some(core)) = (self.views.get_mut(id), self.cores.get(id)) else { continue };
             if view.active.approximate_bytes() >= self.store.options.write_buffer_bytes {
                 let step = Step::Rotate { fresh: new_memtable(), sealed_at: through, log_end: end.0 };
                 view::install(self.store, core, step, through, Vec::new, None)?;
+                *view = core.history.latest();
             }
         }
         Ok(())
@@ -184,26 +249,36 @@ impl RecoveryReport {
 
 /// Makes durable what was recovered and where it ends, and starts a new segment. Old
 /// ones are never appended to.
-pub(crate) fn continue_log(
-    store: &Store,
-    recovered: &Recovered,
-    next_seqno: SeqNo,
-) -> Result<(LogWriter, VecDeque<(u64, SeqNo)>)> {
-    let next_number = AtomicU64::new(recovered.highest_number + 1);
-    let new_uid = store.env.uid_source();
-    let ids: SegmentIds = Arc::new(move || {
-        // Relaxed: the number itself is all that is shared.
-        SegmentId { number: next_number.fetch_add(1, Ordering::Relaxed), uid: new_uid() }
-    });
-    let options = LogOptions { segment_bytes: store.options.advanced.log_segment_bytes };
-    let fs = Arc::clone(&store.env.fs);
-    let mut log = LogWriter::start(fs, store.directory.clone(), options, ids, recovered)?;
+pub(crate) fn continue_log(store: &Store, recovered: &Recovered) -> Result<LogWriter> {
+    let (fs, directory) = (Arc::clone(&store.env.fs), store.directory.clone());
+    let ids = segment_ids(store, recovered);
+    Ok(LogWriter::start(fs, directory, log_options(store), ids, recovered)?)
+}
+
+/// Removes the segments that recovery has discarded, once nobody reads them any more.
+pub(crate) fn remove_discarded(store: &Store, log: &mut LogWriter) {
     let discarded = log.releasable_below(0);
     match lsm_log::remove_segments(store.env.fs.as_ref(), &store.directory, &discarded) {
         Ok(()) => log.forget_segments(&discarded),
         Err(error) => tracing::warn!(%error, "log segments that recovery discarded stay for now"),
     }
-    // Which numbers each holds is not kept, so they go together.
-    let full = recovered.segments.iter().map(|segment| (segment.number, next_seqno)).collect();
-    Ok((log, full))
+}
+
+/// Leaves a log that was closed as it is, until something is to be written.
+pub(crate) fn rest_log(store: &Store, recovered: &Recovered) -> LogWriter {
+    let (fs, directory) = (Arc::clone(&store.env.fs), store.directory.clone());
+    LogWriter::resting(fs, directory, log_options(store), segment_ids(store, recovered), recovered)
+}
+
+fn log_options(store: &Store) -> LogOptions {
+    LogOptions { segment_bytes: store.options.advanced.log_segment_bytes }
+}
+
+fn segment_ids(store: &Store, recovered: &Recovered) -> SegmentIds {
+    let next_number = AtomicU64::new(recovered.highest_number + 1);
+    let new_uid = store.env.uid_source();
+    Arc::new(move || {
+        // Relaxed: the number itself is all that is shared.
+        SegmentId { number: next_number.fetch_add(1, Ordering::Relaxed), uid: new_uid() }
+    })
 }

@@ -8,12 +8,23 @@ use crate::options::Options;
 use crate::{Error, Result};
 use lsm_compaction::TableSink;
 use lsm_sstable::{TableContext, TableMeta, TableWriter, WriterOptions};
-use lsm_sync::Mutex;
 use lsm_sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use lsm_sync::{Mutex, OnceLock};
 use lsm_version::{Edit, FileNumber, Graveyard, Manifest, TableHandle, table_file_name};
 use lsm_vfs::LockGuard;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// What has to be done before the manifest changes.
+#[derive(Default)]
+struct BeforeChange(OnceLock<Box<dyn Fn() -> Result<()> + Send + Sync>>);
+
+impl std::fmt::Debug for BeforeChange {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_tuple("BeforeChange").finish_non_exhaustive()
+    }
+}
 
 /// One open directory.
 #[derive(Debug)]
@@ -29,6 +40,7 @@ pub(crate) struct Store {
     /// takes it. Taken before any history's lock and any registry's.
     manifest: Mutex<Manifest>,
     next_file: AtomicU64,
+    before_change: BeforeChange,
     /// Held over the removal of log segments and by a checkpoint that copies them.
     pub(crate) log_removal: Mutex<()>,
     /// The first failure that cannot be recovered from without reopening.
@@ -56,6 +68,7 @@ impl Store {
             graveyard: Arc::new(Graveyard::new()),
             manifest: Mutex::new(manifest),
             next_file: AtomicU64::new(next_file),
+            before_change: BeforeChange::default(),
             log_removal: Mutex::new(()),
             failure: Latch::new(),
             is_closed: AtomicBool::new(false),
@@ -74,10 +87,19 @@ impl Store {
         body(&mut self.manifest.lock())
     }
 
+    /// Has `step` called before each change of the manifest, under the manifest's lock.
+    /// Only the first call counts.
+    pub(crate) fn before_each_change(&self, step: impl Fn() -> Result<()> + Send + Sync + 'static) {
+        let _first_wins = self.before_change.0.set(Box::new(step));
+    }
+
     /// Writes `edits` durably. A failure that leaves unknown what stands on disk makes
     /// the store read-only: retrying could contradict it.
     pub(crate) fn commit_edits(&self, manifest: &mut Manifest, mut edits: Vec<Edit>) -> Result<()> {
         self.check_usable()?;
+        if let Some(step) = self.before_change.0.get() {
+            step()?;
+        }
         let free = self.next_file.load(Ordering::Relaxed);
         let counters = edits.iter_mut().find_map(|edit| match edit {
             Edit::Counters { next_file, .. } => Some(next_file),
@@ -162,14 +184,14 @@ impl Store {
 }
 
 /// Creates the output tables of one job, and buries them if the job fails.
-pub(crate) struct Outputs<'a> {
-    store: &'a Store,
+pub(crate) struct Outputs<S: Deref<Target = Store>> {
+    store: S,
     options: WriterOptions,
     created: Vec<FileNumber>,
 }
 
-impl<'a> Outputs<'a> {
-    pub(crate) fn new(store: &'a Store, options: WriterOptions) -> Self {
+impl<S: Deref<Target = Store>> Outputs<S> {
+    pub(crate) fn new(store: S, options: WriterOptions) -> Self {
         Self { store, options, created: Vec::new() }
     }
 
@@ -182,7 +204,7 @@ impl<'a> Outputs<'a> {
     }
 }
 
-impl TableSink for Outputs<'_> {
+impl<S: Deref<Target = Store>> TableSink for Outputs<S> {
     fn create(&mut self) -> std::result::Result<(FileNumber, TableWriter), lsm_sstable::Error> {
         let number = self.store.new_file_number();
         self.created.push(number);
@@ -193,7 +215,7 @@ impl TableSink for Outputs<'_> {
     }
 }
 
-impl Drop for Outputs<'_> {
+impl<S: Deref<Target = Store>> Drop for Outputs<S> {
     fn drop(&mut self) {
         for &number in &self.created {
             self.store.graveyard.bury(self.store.table_path(number));

@@ -6,6 +6,7 @@
 
 use crate::core::Core;
 use crate::store::Store;
+use crate::write::order;
 use crate::{Error, Result};
 use lsm_memtable::Memtable;
 use lsm_types::SeqNo;
@@ -36,14 +37,15 @@ pub(crate) enum Step {
     },
 }
 
-/// Runs a swap under the commit lock at a sequence number of its own: the swap is told
-/// the first snapshot behind it, and the number is published right after.
-pub(crate) type AtNewSeqno<'a> = &'a dyn Fn(&mut dyn FnMut(SeqNo));
+/// Runs a swap under the commit lock at a sequence number of its own: the swap is told for
+/// which snapshots before that number and behind it the new view is right, and the number is
+/// published right after.
+pub(crate) type AtNewSeqno<'a> = &'a dyn Fn(&mut dyn FnMut(Needed));
 
 /// Makes the next view of `core`. `published` is the bound to stamp it with and
-/// `live` the open snapshots. A change that removes what snapshots so far see is
-/// swapped in `at_new_seqno`: older snapshots keep the view before, newer ones are past
-/// that number, and there are none between.
+/// `live` the open snapshots. A change that removes what snapshots so far see, or adds what
+/// they must not see, is swapped in `at_new_seqno`: older snapshots keep the view before,
+/// newer ones are past that number, and there are none between.
 pub(crate) fn install(
     store: &Store,
     core: &Core,
@@ -71,17 +73,22 @@ pub(crate) fn install(
             edits.extend(more_edits);
             store.commit_edits(manifest, edits)?;
             let mut flushed = 0;
-            let mut swap = |next: Version| {
+            let mut swap = |next: Version, opening: Option<SeqNo>| {
                 let next = Arc::new(next);
-                core.history.upgrade(&live, |view| {
+                let live = || order::with_opening(live(), opening);
+                core.history.upgrade(live, |view| {
                     let after = view.with_tables(next, flushed_rotation, published);
                     flushed = view.sealed.len() - after.sealed.len();
                     after
                 });
             };
             match at_new_seqno {
-                None => swap(next),
-                Some(run) => run(&mut |bound| swap(next.narrowed(&Needed::from_watermark(bound)))),
+                None => swap(next, None),
+                Some(run) => {
+                    run(&mut |needed| swap(next.narrowed(&needed), needed.published.checked_sub(1)));
+                    // What was kept for a snapshot that did not open.
+                    core.history.collect(&live);
+                }
             }
             core.count_flushed(flushed);
             mark_obsolete(&before.tables, &change);

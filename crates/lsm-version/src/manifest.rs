@@ -84,15 +84,16 @@ impl Manifest {
     /// # Errors
     /// [`Error::Io`].
     pub fn make_durable(&self, fs: &dyn Fs) -> Result<(), Error> {
-        let file = fs.open_write(&self.directory.join(MANIFEST_NAME))?;
-        let len = file.len()?;
-        // What stands before the mark was synced before that was written.
-        let from = if self.is_closed { len.saturating_sub(MARK_BYTES) } else { 0 };
-        let mut contents = vec![0; (len - from) as usize];
-        file.read_exact_at(&mut contents, from)?;
-        file.write_all_at(&contents, from)?;
-        file.sync_data()?;
-        Ok(fs.sync_dir(&self.directory)?)
+        write_over_itself(fs, &self.directory, self.is_closed)
+    }
+
+    /// As [`make_durable`](Self::make_durable) for the manifest of `directory` that was
+    /// found closed and has not been changed since.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn make_closed_durable(fs: &dyn Fs, directory: &Path) -> Result<(), Error> {
+        write_over_itself(fs, directory, true)
     }
 
     /// Whether the file on disk ends with a mark that vouches for all of it.
@@ -183,6 +184,18 @@ impl Manifest {
         writer.mark()?;
         put_in_place(fs, directory)
     }
+}
+
+fn write_over_itself(fs: &dyn Fs, directory: &Path, is_closed: bool) -> Result<(), Error> {
+    let file = fs.open_write(&directory.join(MANIFEST_NAME))?;
+    let len = file.len()?;
+    // What stands before the mark was synced before that was written.
+    let from = if is_closed { len.saturating_sub(MARK_BYTES) } else { 0 };
+    let mut contents = vec![0; (len - from) as usize];
+    file.read_exact_at(&mut contents, from)?;
+    file.write_all_at(&contents, from)?;
+    file.sync_data()?;
+    Ok(fs.sync_dir(directory)?)
 }
 
 /// Starts a new file with the whole of `state`. Nothing is synced yet.

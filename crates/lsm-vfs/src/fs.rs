@@ -63,6 +63,12 @@ pub trait File: Send + Sync + std::fmt::Debug {
         self.len().map(|len| len == 0)
     }
 
+    /// The first place at or behind `offset` where there may be something but zeros; the
+    /// length of the file or more when there is none. Only a hint: `offset` is always right.
+    fn next_data(&self, offset: u64) -> u64 {
+        offset
+    }
+
     /// Where the file was opened.
     fn path(&self) -> &Path;
 

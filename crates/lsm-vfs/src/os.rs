@@ -196,9 +196,35 @@ impl File for OsFile {
         self.file.metadata().map(|metadata| metadata.len()).map_err(self.failed("measure"))
     }
 
+    fn next_data(&self, offset: u64) -> u64 {
+        next_data(&self.file, offset)
+    }
+
     fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// The first byte at or behind `offset` that is not in a hole or in reserved room. That it
+/// moves the position of the file matters to nobody: every access names its own. Not asked
+/// where a wrong answer has been heard of: it would cut the log.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn next_data(file: &std::fs::File, offset: u64) -> u64 {
+    if !crate::os_map::is_well_known(file) {
+        return offset;
+    }
+    match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(offset)) {
+        Ok(data) => data.max(offset),
+        // Nothing follows.
+        Err(rustix::io::Errno::NXIO) => u64::MAX,
+        Err(_) => offset,
+    }
+}
+
+/// Elsewhere every byte is looked at.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn next_data(_file: &std::fs::File, offset: u64) -> u64 {
+    offset
 }
 
 /// Whether the operating system could reserve room.
@@ -252,5 +278,34 @@ impl Drop for OsLock {
         let _closing_unlocks_too = self.file.unlock();
         // Whoever came in between was refused by this entry.
         held_locks().lock().remove(&self.identity);
+    }
+}
+
+#[cfg(all(test, not(miri)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_data_is_taken_for_a_hole_however_it_was_written() {
+        const RESERVED: u64 = 4 << 20;
+        let directory = tempfile::tempdir().unwrap();
+        for (index, is_mapped) in [false, true].into_iter().enumerate() {
+            let file = OsFs.create_new(&directory.path().join(index.to_string())).unwrap();
+            file.preallocate(RESERVED).unwrap();
+            if is_mapped {
+                file.expect_small_writes();
+            }
+            // From the end on, so that all before the last one written is a hole.
+            for at in [RESERVED - 1, 3 << 20, (2 << 20) + 4097, 1 << 20, 70_000, 4096] {
+                file.write_all_at(&[1], at).unwrap();
+                for from in [0, at / 2, at] {
+                    let data = file.next_data(from);
+                    assert!(from <= data && data <= at, "{data} for {at}, asked from {from}");
+                }
+                file.sync_data().unwrap();
+                assert!(file.next_data(0) <= at);
+            }
+            assert!(file.next_data(RESERVED) >= RESERVED);
+        }
     }
 }

@@ -47,7 +47,7 @@ impl Windows {
     /// For a file whose first `reserved_bytes` are reserved; `None` where the file system
     /// may still run out of room for them.
     pub(crate) fn over(file: &File, reserved_bytes: u64) -> Option<Self> {
-        if cfg!(miri) || !keeps_reservations(&rustix::fs::fstatfs(file).ok()?) {
+        if !is_well_known(file) {
             return None;
         }
         Some(Self { state: Mutex::new(State { reserved_bytes, current: None, ready: None, spent: None }) })
@@ -186,6 +186,11 @@ impl Drop for Window {
         // SAFETY: the range is this mapping, and nothing refers to it any more.
         let _nothing_to_do_about_it = unsafe { rustix::mm::munmap(self.memory.as_ptr(), self.len) };
     }
+}
+
+/// Whether the file lies on a file system of whose reserved room we rely on what it says.
+pub(crate) fn is_well_known(file: &File) -> bool {
+    !cfg!(miri) && rustix::fs::fstatfs(file).is_ok_and(|file_system| keeps_reservations(&file_system))
 }
 
 /// Whether room that was reserved on this file system is there for certain when it is

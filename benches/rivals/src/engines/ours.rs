@@ -4,9 +4,6 @@ use crate::engine::{self, Direction, Durability, Engine, Result, Setup, Source};
 use lsm_tree::{Compression, Cursor, Database, Keyspace, KeyspaceOptions, Options};
 use std::path::Path;
 
-/// How many entries a batch holds when sorted entries are loaded.
-const LOAD_BATCH: usize = 1000;
-
 pub(crate) struct Ours {
     db: Database,
     keyspace: Keyspace,
@@ -93,16 +90,13 @@ impl Engine for Ours {
         Ok(Snapshot(self.db.snapshot(), &self.keyspace))
     }
 
-    /// Sorted batches: there is no ingestion beside the log.
+    /// One ingestion beside the log.
     fn load_sorted(&self, entries: &mut impl Source) -> Result {
-        loop {
-            let mut batch = self.db.batch();
-            while batch.len() < LOAD_BATCH {
-                let Some((key, value)) = entries.next() else { return Ok(batch.commit()?) };
-                batch.insert(&self.keyspace, key, value);
-            }
-            batch.commit()?;
+        let mut ingestion = self.keyspace.ingestion()?;
+        while let Some((key, value)) = entries.next() {
+            ingestion.insert(key, value)?;
         }
+        Ok(ingestion.finish()?)
     }
 
     fn settle(&self) -> Result {

@@ -26,7 +26,7 @@ const REST_NS: u64 = 50_000_000;
 const REST_PART: usize = 64;
 
 /// A plan whose tables nobody else may plan with until it is dropped.
-struct Claim<'a> {
+pub(crate) struct Claim<'a> {
     core: &'a Core,
     plan: Plan,
     /// The version that the plan was made for.
@@ -35,7 +35,7 @@ struct Claim<'a> {
 
 impl<'a> Claim<'a> {
     /// Has `choose` pick a plan and claims its tables, in one step.
-    fn pick(
+    pub(crate) fn pick(
         core: &'a Core,
         rules: &GcRules,
         choose: impl FnOnce(&PickView<'_>) -> Option<Plan>,
@@ -213,7 +213,9 @@ impl Engine {
         let rules = rules(&self.store, &needed, true);
         let Some(claim) = Claim::pick(core, &rules, |view| choose(view, strategy)) else { return Ok(false) };
         let drops_visible = matches!(claim.plan, Plan::Drop { .. }) && strategy.drops_visible_data();
-        let at_new_seqno = |swap: &mut dyn FnMut(SeqNo)| self.burn_seqno(swap);
+        let at_new_seqno = |swap: &mut dyn FnMut(Needed)| {
+            self.burn_seqno(&mut |bound| swap(Needed::from_watermark(bound)));
+        };
         let at_new_seqno: Option<view::AtNewSeqno<'_>> = drops_visible.then_some(&at_new_seqno);
         let is_cancelled = || self.scheduler.is_closing() || core.is_dropped();
         let live = || self.snapshots.live();
@@ -226,7 +228,7 @@ impl Engine {
     /// Runs `swap` under the commit lock with the first snapshot behind it, and then
     /// publishes one number that no entry has: so that snapshots before and after the
     /// swap differ. A plain reader in between takes its bound again.
-    fn burn_seqno(&self, swap: &mut dyn FnMut(SeqNo)) {
+    pub(crate) fn burn_seqno(&self, swap: &mut dyn FnMut(SeqNo)) {
         let mut state = self.commit.lock();
         let base = state.next_seqno;
         swap(base + 1);

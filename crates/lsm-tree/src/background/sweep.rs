@@ -57,6 +57,10 @@ impl Engine {
         let Some(_only_one_removes) = self.store.log_removal.try_lock() else { return Ok(()) };
         let (has_something, first_segment, first_base, next_seqno) = {
             let mut state = self.commit.lock();
+            if !state.log.has_begun() {
+                // Nothing is written yet; what can go does so when something is.
+                return Ok(());
+            }
             let oldest = state
                 .active
                 .values()
@@ -67,10 +71,10 @@ impl Engine {
             let full_before = state.full_segments.len();
             while state.full_segments.pop_front_if(|(_, end)| *end <= oldest).is_some() {}
             let has_freed = state.full_segments.len() < full_before;
-            let current = state.log.current_segment();
-            let first_needed = state.full_segments.front().map_or(current.number, |(number, _)| *number);
             let segments = state.log.segments();
-            let first = segments.iter().find(|segment| segment.number == first_needed).unwrap_or(&current);
+            let first_needed = state.full_segments.front().map(|(number, _)| *number);
+            let first = segments.iter().find(|segment| Some(segment.number) == first_needed);
+            let Some(first) = first.or(segments.last()) else { return Ok(()) };
             // Also what an earlier release could not remove, or not make the manifest forget.
             let has_something = has_freed || !state.log.removable_below(first.number).is_empty();
             (has_something, first.number, first.base.0, state.next_seqno)
@@ -98,16 +102,14 @@ impl Engine {
     /// When all of the log is in tables, which hold everything below `oldest`, goes on in a
     /// new segment: then the present one can go too, and the next open reads next to nothing.
     fn leave_covered_segment(&self, state: &mut CommitState, oldest: SeqNo) -> Result<()> {
-        let current = state.log.current_segment();
-        if oldest < state.next_seqno || current.bytes < WORTH_LEAVING_BYTES {
-            return Ok(());
-        }
+        let current = state.log.current_segment().filter(|current| current.bytes >= WORTH_LEAVING_BYTES);
+        let Some(current) = current.filter(|_| oldest >= state.next_seqno) else { return Ok(()) };
         match state.log.roll() {
             Ok(()) => {}
             Err(error) if error.is_disk_full() => return Err(error.into()),
             Err(error) => return Err(self.store.fail(error.into())),
         }
-        if state.log.current_segment().number != current.number {
+        if state.log.current_segment().is_some_and(|next| next.number != current.number) {
             state.full_segments.push_back((current.number, oldest));
         }
         Ok(())

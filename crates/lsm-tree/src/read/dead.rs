@@ -126,6 +126,13 @@ impl DeadRanges {
         }
     }
 
+    /// Values come to stand anywhere. Called under the commit lock, before they are published:
+    /// what a scan reports that did not see them comes too late, as nothing is noted yet.
+    pub(crate) fn forget(&self) {
+        self.ranges.write().clear();
+        self.is_watched.store(false, Ordering::Relaxed);
+    }
+
     #[cold]
     fn note(&self, seqno: SeqNo, key: &[u8]) {
         // A range that is reported or grows between the two looks does not reach the key

@@ -4,6 +4,7 @@
 mod loom_backpressure;
 mod loom_commit;
 mod loom_dead;
+mod loom_ingest;
 mod loom_latch;
 mod loom_schedule;
 mod loom_shared;

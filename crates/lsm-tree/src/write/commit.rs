@@ -7,6 +7,7 @@ use crate::background::schedule::Work;
 use crate::core::{Core, Counters};
 use crate::engine::Engine;
 use crate::options::Durability;
+use crate::write::hold::{Admitted, Holds, Refusal};
 use crate::write::order::{self, Numbered, Write};
 use crate::{Error, Result};
 use lsm_log::{LogPosition, LogWriter};
@@ -14,6 +15,7 @@ use lsm_memtable::Memtable;
 use lsm_types::batch::{self, BatchEntry, BatchReader, KeyspaceId};
 use lsm_types::coding::{put_varint32, put_varint64};
 use lsm_types::{InternalKey, MAX_SEQNO, RangeTombstone, SeqNo, Slice, ValueKind};
+use lsm_version::Manifest;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -27,6 +29,8 @@ pub(crate) struct CommitState {
     pub(crate) next_seqno: SeqNo,
     /// The active memtable of each keyspace, as in the newest super version.
     pub(crate) active: BTreeMap<KeyspaceId, Active>,
+    /// Keys that writers leave alone for the moment.
+    pub(crate) holds: Holds,
     /// Full log segments, oldest first, each with a number above all in it.
     pub(crate) full_segments: VecDeque<(u64, SeqNo)>,
     /// Bytes written since the memtables of all keyspaces were last summed up.
@@ -76,17 +80,18 @@ impl Write for One<'_> {
     type State = CommitState;
     type Appended = Appended;
     type Target = Option<Arc<Memtable>>;
-    type Error = Error;
+    type Error = Refusal;
 
     fn count(&self) -> u64 {
         1
     }
 
-    fn check(&self, state: &mut CommitState) -> Result<()> {
-        self.engine.check_room(state, self.core, 1)
+    fn check(&self, state: &mut CommitState) -> Admitted<()> {
+        self.engine.check_room(state, self.core, 1)?;
+        state.holds.check(self.core.id, self.entry.kind, self.entry.key, self.entry.value)
     }
 
-    fn append(&mut self, state: &mut CommitState, base: SeqNo) -> Result<Appended> {
+    fn append(&mut self, state: &mut CommitState, base: SeqNo) -> Admitted<Appended> {
         let entry = &self.entry;
         let mut scratch = std::mem::take(&mut state.scratch);
         scratch.clear();
@@ -101,15 +106,15 @@ impl Write for One<'_> {
         let (head, value_len) = scratch.split_at_checked(head_len).unwrap_or_default();
         let appended = self.engine.append(state, base, &[head, entry.key, value_len, entry.value]);
         state.scratch = scratch;
-        appended
+        Ok(appended?)
     }
 
     fn pin(&self, state: &CommitState) -> Option<Arc<Memtable>> {
         state.active.get(&self.core.id).map(|active| Arc::clone(&active.memtable))
     }
 
-    fn insert(&mut self, _: &CommitState, memtable: Option<Arc<Memtable>>, base: SeqNo) -> Result<()> {
-        let Some(memtable) = memtable else { return Err(dropped(self.core)) };
+    fn insert(&mut self, _: &CommitState, memtable: Option<Arc<Memtable>>, base: SeqNo) -> Admitted<()> {
+        let Some(memtable) = memtable else { return Err(dropped(self.core).into()) };
         let entry = &mut self.entry;
         if may_show(entry.kind) {
             self.core.dead.inserting(base, entry.key);
@@ -143,24 +148,32 @@ impl Write for Batch<'_> {
     type Appended = Appended;
     /// Each entry finds its own keyspace's memtable.
     type Target = ();
-    type Error = Error;
+    type Error = Refusal;
 
     fn count(&self) -> u64 {
         u64::from(self.count)
     }
 
-    fn check(&self, state: &mut CommitState) -> Result<()> {
-        self.cores.iter().try_for_each(|core| self.engine.check_room(state, core, self.count))
+    fn check(&self, state: &mut CommitState) -> Admitted<()> {
+        self.cores.iter().try_for_each(|core| self.engine.check_room(state, core, self.count))?;
+        if state.holds.is_empty() {
+            return Ok(());
+        }
+        for entry in BatchReader::from_parts(0, self.count, self.entries).iter() {
+            let (_, entry) = entry.map_err(|error| Error::invalid(error.to_string()))?;
+            state.holds.check(entry.keyspace, entry.kind, entry.key, entry.value)?;
+        }
+        Ok(())
     }
 
-    fn append(&mut self, state: &mut CommitState, base: SeqNo) -> Result<Appended> {
+    fn append(&mut self, state: &mut CommitState, base: SeqNo) -> Admitted<Appended> {
         let header = batch::header(base, self.count);
-        self.engine.append(state, base, &[&header, self.entries])
+        Ok(self.engine.append(state, base, &[&header, self.entries])?)
     }
 
     fn pin(&self, _: &CommitState) {}
 
-    fn insert(&mut self, state: &CommitState, (): (), base: SeqNo) -> Result<()> {
+    fn insert(&mut self, state: &CommitState, (): (), base: SeqNo) -> Admitted<()> {
         // The batch was checked entry by entry as it was built, so it reads back.
         let reader = BatchReader::from_parts(base, self.count, self.entries);
         for entry in reader.iter() {
@@ -216,7 +229,7 @@ impl Engine {
     ) -> Result<()> {
         let bytes = entry.key.len() + entry.value.len();
         self.admit(core, bytes)?;
-        let committed = order::commit(&self.commit, &self.clock, &mut One { engine: self, core, entry })?;
+        let committed = self.commit(&mut One { engine: self, core, entry })?;
         Counters::add(&core.counters.written_bytes, bytes as u64);
         self.after_commit(committed, durability)
     }
@@ -241,15 +254,32 @@ impl Engine {
             };
         }
         let mut batch = Batch { engine: self, cores, entries, count };
-        let committed = order::commit(&self.commit, &self.clock, &mut batch)?;
+        let committed = self.commit(&mut batch)?;
         if let Some(core) = cores.first() {
             Counters::add(&core.counters.written_bytes, entries.len() as u64);
         }
         self.after_commit(committed, durability)
     }
 
+    /// Commits, as soon as none of the keys is held.
+    fn commit<W>(&self, write: &mut W) -> Result<(Appended, bool)>
+    where
+        W: Write<State = CommitState, Appended = Appended, Error = Refusal>,
+    {
+        loop {
+            match order::commit(&self.commit, &self.clock, write) {
+                Ok(committed) => return Ok(committed),
+                Err(Refusal::Failed(error)) => return Err(error),
+                Err(Refusal::Held) => {
+                    let is_held = || matches!(write.check(&mut self.commit.lock()), Err(Refusal::Held));
+                    self.wait_for_work(|| !is_held())?;
+                }
+            }
+        }
+    }
+
     /// Whether `count` more numbers fit and the keyspace lives.
-    fn check_room(&self, state: &CommitState, core: &Core, count: u32) -> Result<()> {
+    pub(crate) fn check_room(&self, state: &CommitState, core: &Core, count: u32) -> Result<()> {
         self.store.check_usable()?;
         if core.is_dropped() || !state.active.contains_key(&core.id) {
             return Err(dropped(core));
@@ -265,13 +295,14 @@ impl Engine {
     /// Appends one record with one write(2). A full disk leaves the log as it was, and
     /// the numbers unused; any other failure leaves its state unknown and is latched.
     fn append(&self, state: &mut CommitState, base: SeqNo, parts: &[&[u8]]) -> Result<Appended> {
-        let segment = state.log.current_segment().number;
+        self.begin_log(state)?;
+        let number_of = |log: &LogWriter| log.current_segment().map(|segment| segment.number);
+        let before = number_of(&state.log);
         let appended = state.log.stage(parts).and_then(|()| state.log.write_staged());
-        let has_rolled = state.log.current_segment().number != segment;
-        if has_rolled {
-            // The record was meant for the new segment, so all in the old one are below.
-            state.full_segments.push_back((segment, base));
-        }
+        let full = before.filter(|_| number_of(&state.log) != before);
+        let has_rolled = full.is_some();
+        // The record was meant for the new segment, so all in the old one are below.
+        state.full_segments.extend(full.map(|segment| (segment, base)));
         let end = appended.map_err(|error| {
             state.log.discard_staged();
             match error {
@@ -284,6 +315,30 @@ impl Engine {
             self.scheduler.submit(Work::PrepareLog);
         }
         Ok(Appended { end, has_rolled })
+    }
+
+    /// Does what opening has left undone because the database was closed and might only be
+    /// read: makes the marks of the close durable and begins a log segment. Called under the
+    /// commit lock before the first record, and before the manifest changes: a log on disk
+    /// that is closed says that the manifest is.
+    pub(crate) fn begin_log(&self, state: &mut CommitState) -> Result<()> {
+        if state.log.has_begun() {
+            return Ok(());
+        }
+        let (fs, directory) = (self.store.env.fs.as_ref(), &self.store.directory);
+        let refused = |is_disk_full: bool, error: Error| match is_disk_full {
+            true => error,
+            false => self.store.fail(error),
+        };
+        if let Err(error) = Manifest::make_closed_durable(fs, directory).map_err(Error::from) {
+            return Err(refused(error.is_disk_full(), error));
+        }
+        state.log.begin().map_err(|error| refused(error.is_disk_full(), error.into()))?;
+        self.scheduler.submit(Work::PrepareLog);
+        if state.full_segments.len() > 1 {
+            self.scheduler.submit(Work::ReleaseLog);
+        }
+        Ok(())
     }
 
     fn after_commit(&self, committed: (Appended, bool), durability: Durability) -> Result<()> {

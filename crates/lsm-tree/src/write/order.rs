@@ -84,6 +84,14 @@ pub(crate) fn publish(clock: &SeqnoClock, state: &mut impl Numbered, base: SeqNo
     debug_assert!(in_order, "the commit lock orders publication");
 }
 
+/// The open snapshots, and those that may open at `opening`, the published bound, before a
+/// number is published at which a view is swapped in that is not right for it: their view must
+/// not be retired meanwhile.
+pub(crate) fn with_opening(mut live: Vec<SeqNo>, opening: Option<SeqNo>) -> Vec<SeqNo> {
+    live.extend(opening.filter(|_| !lsm_sync::mutant("tree.opening_snapshot_forgotten")));
+    live
+}
+
 /// The steps of sealing a memtable, in the order in which [`seal`] takes them. That the
 /// state is lent shows that the commit lock is held.
 pub(crate) trait Seal {

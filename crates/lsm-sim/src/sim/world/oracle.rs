@@ -26,8 +26,15 @@ impl World {
     pub(super) fn find_prefix(&mut self) -> Result<(), Stop> {
         let found = self.runner.read_all()?;
         let candidates = self.runner.promises.candidates(self.lost_power);
-        let fitting: Vec<_> =
+        let mut fitting: Vec<_> =
             candidates.iter().copied().filter(|&end| self.runner.is_as_of(end, &found)).collect();
+        if fitting.is_empty()
+            && let Some(writes) = self.runner.promises.unknown.take()
+        {
+            self.runner.model.apply(&writes);
+            let end = self.runner.model.end();
+            fitting.extend(Some(end).filter(|&end| self.runner.is_as_of(end, &found)));
+        }
         let (Some(&newest), Some(&oldest)) = (fitting.first(), fitting.last()) else {
             return Err(Stop::Differs(self.no_prefix(&candidates, &found)));
         };

@@ -5,6 +5,7 @@ use super::World;
 use crate::engine::Stop;
 use crate::op::Op;
 use crate::promises::NameChange;
+use crate::runner::inserts;
 use crate::sim::world::oracle::is_uncertain;
 use lsm_tree::Error;
 use lsm_types::SeqNo;
@@ -111,6 +112,10 @@ impl World {
         if without && !with {
             self.runner.model.rewind(before.end, before.end);
             self.runner.promises.withdraw(end);
+            if let (Op::Ingest { keyspace, entries, .. }, true) = (op, is_latched && !before.is_latched) {
+                // What stands in the manifest only reading it again can tell.
+                self.runner.promises.unknown = Some(inserts(*keyspace, entries));
+            }
             return Ok(());
         }
         if with && (without || is_latched) {
@@ -175,5 +180,9 @@ impl World {
 
 /// Whether an operation is to change what readers see.
 fn writes(op: &Op) -> bool {
-    matches!(op, Op::Write(_) | Op::Batch { .. } | Op::Clear { .. })
+    match op {
+        Op::Write(_) | Op::Batch { .. } | Op::Clear { .. } => true,
+        Op::Ingest { is_finished, entries, .. } => *is_finished && !entries.is_empty(),
+        _ => false,
+    }
 }
