@@ -1,7 +1,7 @@
 //! [`Engine`]: an open database below its handles: the commit lock, the published
 //! bound, the snapshots, the keyspaces and the background work on them.
 
-use crate::background::schedule::{Scheduler, Work};
+use crate::background::schedule::{Lane, Scheduler, Work};
 use crate::background::wait::{Ended, Troubles};
 use crate::calls::{Call, Calls};
 use crate::core::Core;
@@ -98,11 +98,15 @@ impl Engine {
             Some(engine) => engine.begin_log(&mut engine.commit.lock()),
             None => Ok(()),
         });
-        let started = self.scheduler.start(|| {
+        let started = self.scheduler.start(|lane| {
             let engine = Arc::clone(self);
             move || {
+                if lane == Lane::Heavy {
+                    // The writers that it would hold up wait for it long before.
+                    lsm_vfs::give_way();
+                }
                 let now_ns = || engine.store.env.clock.monotonic_ns();
-                engine.scheduler.run_until_closed(now_ns, |work| engine.run(work));
+                engine.scheduler.run_until_closed(lane, now_ns, |work| engine.run(work));
             }
         });
         started.map_err(|source| {

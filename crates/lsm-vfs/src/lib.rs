@@ -33,7 +33,7 @@ mod os;
 mod os_map;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod os_no_map;
-pub use os::OsFs;
+pub use os::{OsFs, give_way};
 mod mem;
 pub use mem::MemFs;
 mod fault;

@@ -13,6 +13,19 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+/// How much a thread gives way: of a processor that it shares with another, that one gets
+/// nine tenths.
+const NICENESS: i32 = 10;
+
+/// Has the calling thread give way to others where the system can do so for one thread: for
+/// work that nobody waits for as long as it keeps up. A request; nothing depends on it.
+pub fn give_way() {
+    // Elsewhere the call is about the whole process.
+    if cfg!(any(target_os = "linux", target_os = "android")) && !cfg!(miri) {
+        let _only_a_request = rustix::process::setpriority_process(None, NICENESS);
+    }
+}
+
 /// The operating system's file system. Stateless: every value is the same one.
 ///
 /// Names that are not UTF-8 are listed with replacement characters; none of ours is such.

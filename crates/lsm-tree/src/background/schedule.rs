@@ -17,6 +17,24 @@ use std::time::Duration;
 pub(crate) trait Job: Clone + PartialEq + Send + std::fmt::Debug + 'static {
     /// Whether the job may take long; at least one thread is kept free of such jobs.
     fn is_long(&self) -> bool;
+
+    /// Whether there are quick jobs.
+    const HAS_QUICK: bool = false;
+
+    /// Whether it takes a moment, and the foreground is slower until it is done: such jobs
+    /// have a thread of their own.
+    fn is_quick(&self) -> bool {
+        false
+    }
+}
+
+/// What a thread runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Quick jobs alone.
+    Quick,
+    /// All others.
+    Heavy,
 }
 
 /// The jobs of a database.
@@ -39,8 +57,14 @@ pub(crate) enum Work {
 }
 
 impl Job for Work {
+    const HAS_QUICK: bool = true;
+
     fn is_long(&self) -> bool {
         matches!(self, Self::Compact(_) | Self::Tidy(_))
+    }
+
+    fn is_quick(&self) -> bool {
+        matches!(self, Self::PrepareLog)
     }
 }
 
@@ -50,8 +74,10 @@ pub(crate) struct Scheduler<J> {
     /// Guards the queue. Nothing is called under it: a condition may drop the last
     /// holder of a table, and that queues a sweep.
     queue: Mutex<Queue<J>>,
-    /// Signalled when there may be something to run; its waiters are the threads.
+    /// Signalled when there may be something to run; its waiters are the heavy threads.
     work: Condvar,
+    /// The same for the quick thread.
+    quick_work: Condvar,
     /// Signalled when a job ended; its waiters are in `wait_until`.
     ended: Condvar,
     execution: Execution,
@@ -67,6 +93,7 @@ pub(crate) struct Scheduler<J> {
 
 #[derive(Debug)]
 struct Queue<J> {
+    quick: VecDeque<J>,
     short: VecDeque<J>,
     long: VecDeque<J>,
     /// Jobs to queue later, with the monotonic time in nanoseconds.
@@ -84,14 +111,19 @@ struct Queue<J> {
 
 impl<J: Job> Queue<J> {
     fn push(&mut self, job: J) {
-        let queue = if job.is_long() { &mut self.long } else { &mut self.short };
+        let queue = match () {
+            () if job.is_quick() => &mut self.quick,
+            () if job.is_long() => &mut self.long,
+            () => &mut self.short,
+        };
         if !queue.contains(&job) {
             queue.push_back(job);
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.short.is_empty() && self.long.is_empty() && self.running == 0 && self.delayed.is_empty()
+        let waiting = self.quick.len() + self.short.len() + self.long.len() + self.delayed.len();
+        waiting + self.running == 0
     }
 
     /// Moves delayed jobs whose time has come; the nanoseconds to the next one.
@@ -109,12 +141,15 @@ impl<J: Job> Queue<J> {
         self.delayed.iter().chain(&self.timers).map(|(at, _)| at.saturating_sub(now_ns)).min()
     }
 
-    /// Takes the next job that may run while `long_limit` long ones may.
-    fn take(&mut self, long_limit: usize) -> Option<J> {
-        let job = match self.short.pop_front() {
-            Some(job) => job,
-            None if self.running_long < long_limit => self.long.pop_front()?,
-            None => return None,
+    /// Takes the next job for a thread of `lane` that may run while `long_limit` long ones may.
+    fn take(&mut self, lane: Lane, long_limit: usize) -> Option<J> {
+        let job = match lane {
+            Lane::Quick => self.quick.pop_front()?,
+            Lane::Heavy => match self.short.pop_front() {
+                Some(job) => job,
+                None if self.running_long < long_limit => self.long.pop_front()?,
+                None => return None,
+            },
         };
         self.running += 1;
         self.running_long += usize::from(job.is_long());
@@ -123,12 +158,19 @@ impl<J: Job> Queue<J> {
 
     /// Takes any job, as the seed will have it.
     fn take_any(&mut self) -> Option<J> {
-        let count = self.short.len() + self.long.len();
-        let index = self.random.below(count.max(1) as u64) as usize;
-        let job = match index.checked_sub(self.short.len()) {
-            None => self.short.remove(index),
-            Some(index) => self.long.remove(index),
-        }?;
+        let count = self.quick.len() + self.short.len() + self.long.len();
+        let mut index = self.random.below(count.max(1) as u64) as usize;
+        let mut job = None;
+        for queue in [&mut self.quick, &mut self.short, &mut self.long] {
+            match index.checked_sub(queue.len()) {
+                Some(beyond) => index = beyond,
+                None => {
+                    job = queue.remove(index);
+                    break;
+                }
+            }
+        }
+        let job = job?;
         self.running += 1;
         self.running_long += usize::from(job.is_long());
         Some(job)
@@ -142,6 +184,7 @@ impl<J: Job> Scheduler<J> {
             Execution::Deterministic { seed } => seed,
         };
         let queue = Queue {
+            quick: VecDeque::new(),
             short: VecDeque::new(),
             long: VecDeque::new(),
             delayed: Vec::new(),
@@ -155,6 +198,7 @@ impl<J: Job> Scheduler<J> {
         Self {
             queue: Mutex::new(queue),
             work: Condvar::new(),
+            quick_work: Condvar::new(),
             ended: Condvar::new(),
             execution,
             time: OnceLock::new(),
@@ -184,30 +228,40 @@ impl<J: Job> Scheduler<J> {
 
     /// Starts the threads; each calls `body`, which is to call
     /// [`run_until_closed`](Self::run_until_closed).
-    pub(crate) fn start<F>(&self, mut body: impl FnMut() -> F) -> std::io::Result<()>
+    pub(crate) fn start<F>(&self, mut body: impl FnMut(Lane) -> F) -> std::io::Result<()>
     where
         F: FnOnce() + Send + 'static,
     {
         let Execution::Threads(count) = self.execution else { return Ok(()) };
         let mut threads = self.threads.lock();
         for index in 0..count.max(2) {
-            threads.push(lsm_sync::thread::spawn_named(format!("lsm-background-{index}"), body())?);
+            let name = format!("lsm-background-{index}");
+            threads.push(lsm_sync::thread::spawn_named(name, body(Lane::Heavy))?);
+        }
+        if J::HAS_QUICK {
+            threads.push(lsm_sync::thread::spawn_named("lsm-quick".to_owned(), body(Lane::Quick))?);
         }
         Ok(())
     }
 
     /// A thread's life: runs jobs until [`close`](Self::close).
-    pub(crate) fn run_until_closed(&self, now_ns: impl Fn() -> u64, run: impl Fn(J)) {
+    pub(crate) fn run_until_closed(&self, lane: Lane, now_ns: impl Fn() -> u64, run: impl Fn(J)) {
         let Execution::Threads(count) = self.execution else { return };
         let long_limit = count.max(2) - usize::from(!mutant("tree.long_jobs_take_every_thread"));
         let mut queue = self.queue.lock();
         while !queue.is_closing {
-            let next_delayed_ns = queue.wake_delayed(now_ns());
-            if let Some(job) = queue.take(long_limit) {
+            // No quick job is ever delayed, so only heavy threads look at the time.
+            let next_delayed_ns = match lane {
+                Lane::Heavy => queue.wake_delayed(now_ns()),
+                Lane::Quick => None,
+            };
+            if let Some(job) = queue.take(lane, long_limit) {
                 drop(queue);
                 run(job.clone());
                 queue = self.queue.lock();
                 self.finish(&mut queue, &job);
+            } else if lane == Lane::Quick {
+                self.quick_work.wait(&mut queue);
             } else if let Some(wait_ns) = next_delayed_ns {
                 self.work.wait_for(&mut queue, Duration::from_nanos(wait_ns.max(1_000_000)));
             } else {
@@ -232,9 +286,11 @@ impl<J: Job> Scheduler<J> {
     pub(crate) fn submit(&self, job: J) {
         let mut queue = self.queue.lock();
         if !queue.is_closing {
+            let is_quick = job.is_quick() && !mutant("tree.quick_job_wakes_a_heavy_thread");
+            let work = if is_quick { &self.quick_work } else { &self.work };
             queue.push(job);
             if !mutant("tree.submit_wakes_nobody") {
-                self.work.notify_one();
+                work.notify_one();
             }
         }
     }
@@ -354,6 +410,7 @@ impl<J: Job> Scheduler<J> {
         self.is_closing.store(true, Ordering::Relaxed);
         let mut queue = self.queue.lock();
         queue.is_closing = true;
+        queue.quick.clear();
         queue.short.clear();
         queue.long.clear();
         queue.delayed.clear();
@@ -363,6 +420,7 @@ impl<J: Job> Scheduler<J> {
         } else {
             self.work.notify_all();
         }
+        self.quick_work.notify_all();
         if !mutant("tree.close_wakes_no_waiter") {
             self.ended.notify_all();
         }
@@ -377,6 +435,6 @@ impl<J: Job> Scheduler<J> {
     /// Jobs that wait, and jobs that run.
     pub(crate) fn counts(&self) -> (usize, usize) {
         let queue = self.queue.lock();
-        (queue.short.len() + queue.long.len() + queue.delayed.len(), queue.running)
+        (queue.quick.len() + queue.short.len() + queue.long.len() + queue.delayed.len(), queue.running)
     }
 }

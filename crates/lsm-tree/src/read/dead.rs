@@ -21,7 +21,7 @@ use lsm_types::{KeySpan, SeqNo, Slice};
 const MAX_RANGES: usize = 8;
 
 /// After so many hidden keys in one seek a scan reports them.
-pub(crate) const WORTH_REPORTING: u32 = 16;
+pub(crate) const WORTH_REPORTING: u32 = 8;
 
 /// What a keyspace knows of where nothing is visible. `Send + Sync`.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Stalled writers: one wakes when room appears, is told when the work that would make
 //! room fails, and is released when the database closes or turns read-only.
 
-use crate::background::schedule::{Job, Scheduler};
+use crate::background::schedule::{Job, Lane, Scheduler};
 use crate::background::wait::{Ended, Troubles};
 use crate::latch::Latch;
 use crate::options::Execution;
@@ -108,7 +108,7 @@ impl Engine {
 
 fn worker(engine: &Arc<Engine>) -> thread::JoinHandle<()> {
     let engine = Arc::clone(engine);
-    thread::spawn(move || engine.scheduler.run_until_closed(|| 0, |flush| engine.run(flush)))
+    thread::spawn(move || engine.scheduler.run_until_closed(Lane::Heavy, || 0, |flush| engine.run(flush)))
 }
 
 fn writer(engine: &Arc<Engine>) -> thread::JoinHandle<Result<(), Ended<Refusal>>> {

@@ -1,7 +1,7 @@
 //! The scheduler: no job and no waiter is forgotten, closing joins whatever is queued or
 //! runs, and long jobs leave a thread free. A wake-up that is lost shows as a deadlock.
 
-use crate::background::schedule::{Job, Scheduler};
+use crate::background::schedule::{Job, Lane, Scheduler};
 use crate::options::Execution;
 use lsm_sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use lsm_sync::{Arc, Condvar, Mutex, thread};
@@ -10,9 +10,14 @@ use lsm_sync::{Arc, Condvar, Mutex, thread};
 enum Task {
     Short(u64),
     Long(u64),
+    Quick,
 }
 
 impl Job for Task {
+    fn is_quick(&self) -> bool {
+        matches!(self, Self::Quick)
+    }
+
     fn is_long(&self) -> bool {
         matches!(self, Self::Long(_))
     }
@@ -27,14 +32,14 @@ fn scheduler() -> Tasks {
 /// One thread that works, as `start` makes them.
 fn worker(tasks: &Tasks, run: impl Fn(Task) + Send + 'static) -> thread::JoinHandle<()> {
     let tasks = Arc::clone(tasks);
-    thread::spawn(move || tasks.run_until_closed(|| 0, run))
+    thread::spawn(move || tasks.run_until_closed(Lane::Heavy, || 0, run))
 }
 
 /// Starts both threads.
 fn start(tasks: &Tasks, run: impl Fn(Task) + Clone + Send + 'static) {
-    let started = tasks.start(|| {
+    let started = tasks.start(|_| {
         let (tasks, run) = (Arc::clone(tasks), run.clone());
-        move || tasks.run_until_closed(|| 0, run)
+        move || tasks.run_until_closed(Lane::Heavy, || 0, run)
     });
     started.unwrap();
 }
@@ -57,6 +62,25 @@ fn a_waiter_wakes_when_a_job_has_brought_about_what_it_waits_for() {
         assert!(tasks.wait_until(|| is_done.load(Ordering::Relaxed), nobody_runs));
         tasks.close();
         worker.join().unwrap();
+    });
+}
+
+#[test]
+fn a_quick_job_runs_though_the_other_thread_is_asleep() {
+    lsm_sync::model(|| {
+        let tasks = scheduler();
+        let is_done = Arc::new(AtomicBool::new(false));
+        let heavy = worker(&tasks, |task| unreachable!("a heavy thread ran {task:?}"));
+        let quick = {
+            let (tasks, is_done) = (Arc::clone(&tasks), Arc::clone(&is_done));
+            let run = move |_| is_done.store(true, Ordering::Relaxed);
+            thread::spawn(move || tasks.run_until_closed(Lane::Quick, || 0, run))
+        };
+        tasks.submit(Task::Quick);
+        assert!(tasks.wait_until(|| is_done.load(Ordering::Relaxed), nobody_runs));
+        tasks.close();
+        heavy.join().unwrap();
+        quick.join().unwrap();
     });
 }
 
