@@ -73,10 +73,14 @@ fn second_compact_range_waits_forever() {
     });
     let db = options(Arc::new(fs)).open("db").unwrap();
     let ks = db.keyspace("k", KeyspaceOptions::default()).unwrap();
-    for i in 0..2 {
-        ks.insert("a", format!("{i}")).unwrap();
-        ks.flush().unwrap();
+    for i in 0..5000 {
+        ks.insert(format!("{i}"), format!("{}", i * 7919)).unwrap();
     }
+    ks.flush().unwrap();
+    db.wait_idle().unwrap();
+    // Too little to be merged with all that lies below only because the database rests.
+    ks.insert("2500", "new").unwrap();
+    ks.flush().unwrap();
     db.wait_idle().unwrap();
     let k1 = ks.clone();
     let first = std::thread::Builder::new().name("first".into()).spawn(move || k1.compact_range(..)).unwrap();
