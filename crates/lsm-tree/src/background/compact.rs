@@ -151,10 +151,11 @@ impl Engine {
         }
     }
 
-    /// Sets out to do what is worth doing at rest, if there is any of it. Only level 0
-    /// gives cause.
+    /// Sets out to do what is worth doing at rest, if there is any of it: level 0 gives
+    /// cause, and memory that is kept for memtables to come.
     fn look_for_rest_soon(&self, core: &Core) {
-        if core.history.latest().tables.level(0).runs().is_empty() {
+        let view = core.history.latest();
+        if view.tables.level(0).runs().is_empty() && view.active.spare_bytes() == 0 {
             return;
         }
         core.written_before.store(core.counters.written_bytes.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -282,5 +283,32 @@ impl Engine {
         tracing::warn!(%error, keyspace = core.name, ?work, "background work failed and will be tried again");
         self.note_trouble(&error);
         self.scheduler.submit_at(self.store.env.clock.monotonic_ns() + pause_ns, work);
+    }
+}
+
+#[cfg(all(test, not(lsm_loom)))]
+mod tests {
+    use crate::{Database, KeyspaceOptions};
+    use std::time::Duration;
+
+    #[test]
+    fn memory_kept_for_memtables_goes_back_though_level_0_is_empty() {
+        let directory = tempfile::tempdir().unwrap();
+        let db = Database::open(directory.path()).unwrap();
+        let keyspace = db.keyspace("k", KeyspaceOptions::default().level_base_size(1024)).unwrap();
+        for number in 0..100_000_u32 {
+            keyspace.insert(number.to_be_bytes(), [7; 100]).unwrap();
+        }
+        // So much in level 0 goes down at once.
+        keyspace.flush().unwrap();
+        let is_kept = || keyspace.core.history.latest().active.spare_bytes() > 0;
+        // The last reader of the memtable lets go of it a moment later.
+        lsm_sync::thread::sleep(Duration::from_millis(300));
+        let mut looks = 0;
+        while is_kept() {
+            looks += 1;
+            assert!(looks < 500, "memory is kept for ever");
+            lsm_sync::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
