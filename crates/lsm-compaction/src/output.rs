@@ -5,7 +5,7 @@
 //! tables of one job never overlap and each carries all that covers its own keys.
 
 use crate::{Error, GcStream, OlderData};
-use lsm_sstable::{TableMeta, TableWriter};
+use lsm_sstable::{TableMeta, TableWriter, WrittenBlocks};
 use lsm_types::{Cursor, InternalKey, KeySpan, RangeTombstone, Slice, ValueKind};
 use lsm_version::FileNumber;
 
@@ -16,6 +16,11 @@ pub trait TableSink {
     /// # Errors
     /// Those of creating a file.
     fn create(&mut self) -> Result<(FileNumber, TableWriter), lsm_sstable::Error>;
+
+    /// Takes the blocks that the writer of a file that is finished now has kept.
+    fn keep(&mut self, number: FileNumber, blocks: WrittenBlocks) {
+        let (_, _) = (number, blocks);
+    }
 }
 
 impl<F: FnMut() -> Result<(FileNumber, TableWriter), lsm_sstable::Error>> TableSink for F {
@@ -138,7 +143,9 @@ impl Output {
             at += 1;
         }
         if let Some((number, writer)) = self.open.take() {
-            self.finished.push((number, writer.finish(self.created_ms)?));
+            let (meta, blocks) = writer.finish_with_blocks(self.created_ms)?;
+            sink.keep(number, blocks);
+            self.finished.push((number, meta));
         }
         if let Some(end) = end {
             let is_done = |t: &RangeTombstone| t.span.is_past_end(&end);

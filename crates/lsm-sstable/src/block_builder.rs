@@ -127,7 +127,7 @@ fn first_if<T: Copy + Default>(wanted: bool, values: &[T]) -> T {
 mod tests {
     use super::*;
     use crate::block::Layout;
-    use crate::cache::{Block, BlockCache, Draft, Slots};
+    use crate::cache::{Admission, Block, BlockCache, Draft, Slots};
     use crate::hash::{fingerprint, key_hash};
     use lsm_types::{InternalKey, Trailer, ValueKind};
 
@@ -136,7 +136,7 @@ mod tests {
     /// A block as it is loaded.
     fn load(image: &[u8]) -> Result<Block, &'static str> {
         let cache = BlockCache::new(0);
-        let mut draft = Draft::new(&cache, image.len() as u32, true);
+        let mut draft = Draft::new(&cache, image.len() as u32, Admission::Always);
         draft.image().copy_from_slice(image);
         let layout = Layout::check(draft.image())?;
         Ok(draft.finish(layout, &Slots::new(&cache, 1), 0))

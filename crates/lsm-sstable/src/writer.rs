@@ -13,7 +13,7 @@ use crate::filter::Filter;
 use crate::format::{BLOCK_TRAILER_BYTES, FOOTER_BYTES, Footer, HEADER_BYTES, Header, Sections, seal_block};
 use crate::hash::{fingerprint, key_hash};
 use crate::index::IndexBuilder;
-use crate::{BuiltBlocks, Compression, Error, TableMeta, tombstones};
+use crate::{Admission, BuiltBlocks, Compression, Error, TableContext, TableMeta, WrittenBlocks, tombstones};
 use lsm_types::{InternalKey, MAX_SEQNO, RangeTombstone, Trailer, UpperBound, ValueKind};
 use lsm_types::{check_key, check_value};
 use lsm_vfs::{File, Fs};
@@ -67,6 +67,7 @@ pub struct TableWriter {
     last_hash: u64,
     tombstones: Vec<RangeTombstone>,
     tombstone_bytes: usize,
+    kept: WrittenBlocks,
 }
 
 impl TableWriter {
@@ -100,7 +101,14 @@ impl TableWriter {
             last_hash: 0,
             tombstones: Vec::new(),
             tombstone_bytes: 0,
+            kept: WrittenBlocks::default(),
         })
+    }
+
+    /// Keeps blocks that are written from now on in the cache of `context`, where the
+    /// table is going to be opened: for [`finish_with_blocks`](Self::finish_with_blocks).
+    pub fn keep_blocks(&mut self, context: &TableContext, admission: Admission) {
+        self.kept = WrittenBlocks::new(context.blocks(), admission);
     }
 
     /// Adds an entry. Entries come in the order of [`InternalKey`], each one once.
@@ -245,7 +253,16 @@ impl TableWriter {
     ///
     /// # Errors
     /// [`Error::Empty`]; [`Error::Io`], after which the file must not be used.
-    pub fn finish(mut self, created_ms: u64) -> Result<TableMeta, Error> {
+    pub fn finish(self, created_ms: u64) -> Result<TableMeta, Error> {
+        self.finish_with_blocks(created_ms).map(|(meta, _)| meta)
+    }
+
+    /// As [`finish`](Self::finish); also returns the blocks that were kept, for
+    /// [`Table::adopt`](crate::Table::adopt).
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish).
+    pub fn finish_with_blocks(mut self, created_ms: u64) -> Result<(TableMeta, WrittenBlocks), Error> {
         if self.is_empty() {
             return Err(Error::Empty { file: self.file.path().to_path_buf() });
         }
@@ -260,7 +277,7 @@ impl TableWriter {
         self.flush()?;
         self.file.sync_data()?;
         debug_assert_eq!(sections.footer_at + FOOTER_BYTES, self.meta.file_bytes);
-        Ok(self.meta)
+        Ok((self.meta, self.kept))
     }
 
     /// Filter, index, range tombstones, properties and footer.
@@ -352,6 +369,7 @@ impl TableWriter {
             self.buffer.extend_from_slice(image);
         }
         seal_block(&mut self.buffer, start, self.meta.uid, offset, compression, image.len());
+        self.kept.add(self.index.len(), image);
         self.index.add(self.written_bytes(), &self.last_key, self.last_trailer.seqno(), next_key);
         if self.index.estimated_bytes() > MAX_INDEX_BYTES {
             let full = std::io::Error::from(std::io::ErrorKind::FileTooLarge);

@@ -3,9 +3,9 @@
 
 mod common;
 
-use common::{Entry, PATH, value, write};
+use common::{Entry, PATH, UID, value, write};
 use lsm_sstable::{
-    Compression, Error, ReadOptions, Table, TableContext, TableWriter, WriterOptions, key_hash,
+    Admission, Compression, Error, ReadOptions, Table, TableContext, TableWriter, WriterOptions, key_hash,
 };
 use lsm_types::{Cursor, InternalKey, KeyRange, RangeTombstone, SeqNo, ValueKind};
 use lsm_vfs::{MemFs, SplitMix64};
@@ -231,4 +231,79 @@ fn offsets_grow_with_keys() {
     let mut text = String::new();
     table.dump(true, &mut text).unwrap();
     assert!(text.contains("b\"key00004999\" @3 Value"), "each entry is shown");
+}
+
+#[test]
+fn blocks_that_were_kept_while_writing_are_found_by_the_first_readers() {
+    for (admission, cache_bytes) in [
+        (Admission::Always, 1 << 20),
+        (Admission::IfRoom, 1 << 20),
+        (Admission::IfRoom, 60_000),
+        (Admission::Never, 1 << 20),
+    ] {
+        let fs = Arc::new(MemFs::new());
+        let context = TableContext::new(Arc::<MemFs>::clone(&fs), cache_bytes, 10);
+        let mut writer = TableWriter::create(&*fs, Path::new(PATH), UID, &WriterOptions::default()).unwrap();
+        writer.keep_blocks(&context, admission);
+        for (key, value) in entries(2_000) {
+            writer.add(key.as_borrowed(), &value).unwrap();
+        }
+        let (meta, kept) = writer.finish_with_blocks(0).unwrap();
+        assert!(context.stats().cached_bytes <= cache_bytes);
+        assert_eq!(context.stats().cached_blocks, kept.len() as u64);
+        let expected = match (admission, cache_bytes) {
+            (Admission::Never, _) => 0..1,
+            (_, 60_000) => 10..20,
+            _ => meta.blocks as usize..meta.blocks as usize + 1,
+        };
+        assert!(expected.contains(&kept.len()), "{} blocks of {} were kept", kept.len(), meta.blocks);
+        let count = kept.len() as u64;
+        let table = Table::open(&context, PATH.into(), 1, &meta).unwrap();
+        table.adopt(kept);
+        for i in 0..2_000 {
+            assert_eq!(get(&table, i), [i as u8; 100]);
+        }
+        let read = context.stats().blocks_read;
+        assert!(read + count >= meta.blocks, "{read} blocks were read");
+        if count == meta.blocks {
+            assert_eq!(read, 0);
+        }
+    }
+}
+
+#[test]
+fn blocks_that_were_kept_for_a_table_that_never_comes_leave_the_cache() {
+    let fs = Arc::new(MemFs::new());
+    let context = TableContext::new(Arc::<MemFs>::clone(&fs), 1 << 20, 10);
+    let other = TableContext::new(Arc::<MemFs>::clone(&fs), 1 << 20, 10);
+    let mut writer = TableWriter::create(&*fs, Path::new(PATH), UID, &WriterOptions::default()).unwrap();
+    writer.keep_blocks(&context, Admission::Always);
+    for (key, value) in entries(1_000) {
+        writer.add(key.as_borrowed(), &value).unwrap();
+    }
+    let (meta, kept) = writer.finish_with_blocks(0).unwrap();
+    assert!(!kept.is_empty());
+    // A table of another cache has no place for them.
+    let table = Table::open(&other, PATH.into(), 1, &meta).unwrap();
+    table.adopt(kept);
+    let stats = context.stats();
+    assert_eq!((stats.cached_blocks, stats.cached_bytes, stats.pinned_bytes), (0, 0, 0));
+    assert_eq!(get(&table, 7), [7; 100]);
+    assert_eq!(other.stats().blocks_read, 1);
+}
+
+#[test]
+fn blocks_of_closed_tables_make_room_for_others() {
+    let fs = Arc::new(MemFs::new());
+    let meta = write(&*fs, &entries(2_000), &[], &WriterOptions::default());
+    // Room for one table's blocks, not for two.
+    let context = TableContext::new(Arc::<MemFs>::clone(&fs), 400_000, 10);
+    for round in 0..5 {
+        let table = Table::open(&context, PATH.into(), round, &meta).unwrap();
+        (0..2_000).for_each(|i| assert_eq!(get(&table, i), [i as u8; 100]));
+        let before = context.stats().blocks_read;
+        assert_eq!(before, (round + 1) * meta.blocks, "each block of a new table is read once");
+        (0..2_000).for_each(|i| assert_eq!(get(&table, i), [i as u8; 100]));
+        assert_eq!(context.stats().blocks_read, before, "and found then: what is gone made way");
+    }
 }

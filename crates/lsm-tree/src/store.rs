@@ -7,7 +7,7 @@ use crate::latch::Latch;
 use crate::options::Options;
 use crate::{Error, Result};
 use lsm_compaction::TableSink;
-use lsm_sstable::{TableContext, TableMeta, TableWriter, WriterOptions};
+use lsm_sstable::{Admission, TableContext, TableMeta, TableWriter, WriterOptions, WrittenBlocks};
 use lsm_sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use lsm_sync::{Mutex, OnceLock};
 use lsm_version::{Edit, FileNumber, Graveyard, Manifest, TableHandle, table_file_name};
@@ -188,19 +188,41 @@ pub(crate) struct Outputs<S: Deref<Target = Store>> {
     store: S,
     options: WriterOptions,
     created: Vec<FileNumber>,
+    /// Whether blocks stay in the cache as they are written, and those that did.
+    keep: Admission,
+    kept: Vec<(FileNumber, WrittenBlocks)>,
 }
 
 impl<S: Deref<Target = Store>> Outputs<S> {
     pub(crate) fn new(store: S, options: WriterOptions) -> Self {
-        Self { store, options, created: Vec::new() }
+        Self { store, options, created: Vec::new(), keep: Admission::Never, kept: Vec::new() }
+    }
+
+    /// Keeps the blocks in the cache that are written.
+    pub(crate) fn keeping(mut self, keep: Admission) -> Self {
+        self.keep = keep;
+        self
     }
 
     /// Makes the names of the finished tables durable and gives out their handles;
     /// files that were created but not finished go.
     pub(crate) fn finish(mut self, tables: Vec<(FileNumber, TableMeta)>) -> Result<Vec<Arc<TableHandle>>> {
         self.store.env.fs.sync_dir(&self.store.directory)?;
-        self.created.retain(|number| !tables.iter().any(|(finished, _)| finished == number));
-        Ok(tables.into_iter().map(|(number, meta)| self.store.handle(number, meta)).collect())
+        let handles: Vec<_> =
+            tables.into_iter().map(|(number, meta)| self.store.handle(number, meta)).collect();
+        self.show_kept(&handles)?;
+        self.created.retain(|number| !handles.iter().any(|finished| finished.number() == *number));
+        Ok(handles)
+    }
+
+    /// Opens the tables of which blocks were kept, which then finds them.
+    fn show_kept(&mut self, handles: &[Arc<TableHandle>]) -> Result<()> {
+        for (number, blocks) in self.kept.drain(..) {
+            if let Some(handle) = handles.iter().find(|handle| handle.number() == number) {
+                handle.table()?.adopt(blocks);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -210,8 +232,17 @@ impl<S: Deref<Target = Store>> TableSink for Outputs<S> {
         self.created.push(number);
         let path = self.store.table_path(number);
         let uid = self.store.env.new_uid();
-        TableWriter::create(self.store.env.fs.as_ref(), &path, uid, &self.options)
-            .map(|writer| (number, writer))
+        let mut writer = TableWriter::create(self.store.env.fs.as_ref(), &path, uid, &self.options)?;
+        if self.keep != Admission::Never {
+            writer.keep_blocks(&self.store.tables, self.keep);
+        }
+        Ok((number, writer))
+    }
+
+    fn keep(&mut self, number: FileNumber, blocks: WrittenBlocks) {
+        if !blocks.is_empty() {
+            self.kept.push((number, blocks));
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails should stop there")]
 
-use super::{Block, BlockCache, Draft, Slots};
+use super::{Admission, Block, BlockCache, Draft, Slots};
 use crate::block::Layout;
 use crate::block_builder::BlockBuilder;
 use lsm_sync::{Arc, Mutex, thread};
@@ -21,7 +21,7 @@ fn image(mark: u8, value_bytes: usize) -> Vec<u8> {
 /// Loads a block of one entry of so many bytes.
 fn load(slots: &Arc<Slots>, at: usize, value_bytes: usize) -> Block {
     let image = image(at as u8, value_bytes);
-    let mut draft = Draft::new(slots.cache(), image.len() as u32, true);
+    let mut draft = Draft::new(slots.cache(), image.len() as u32, Admission::Always);
     draft.image().copy_from_slice(&image);
     let layout = Layout::check(draft.image()).unwrap();
     draft.finish(layout, slots, at)
@@ -97,14 +97,15 @@ impl Shared {
             }
             1..6 => self.cache.set_capacity_bytes(CAPACITIES[random.below(6) as usize]),
             // Damage is found in what was read.
-            6..30 => drop(Draft::new(&self.cache, 4_000, random.below(2) == 0)),
+            6..30 => drop(Draft::new(&self.cache, 4_000, (random.below(2) == 0).into())),
             30..80 => held.clear(),
             _ => {
                 let (slots, mark) = table.lock().clone();
                 let at = random.below(BLOCKS);
                 let block = slots.get(at as usize).unwrap_or_else(|| {
                     let image = image(mark, 50 + (at as usize * 997) % 36_000);
-                    let mut draft = Draft::new(&self.cache, image.len() as u32, !at.is_multiple_of(9));
+                    let mut draft =
+                        Draft::new(&self.cache, image.len() as u32, (!at.is_multiple_of(9)).into());
                     draft.image().copy_from_slice(&image);
                     let layout = Layout::check(draft.image()).unwrap();
                     draft.finish(layout, &slots, at as usize)

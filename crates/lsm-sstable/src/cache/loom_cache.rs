@@ -2,7 +2,7 @@
 //! tests. The cache has room for one block, so that loading one evicts the other and
 //! takes its frame; a reader must find its own block or none.
 
-use super::{Block, BlockCache, Draft, Slots};
+use super::{Admission, Block, BlockCache, Draft, Slots};
 use crate::block::Layout;
 use crate::block_builder::BlockBuilder;
 use lsm_sync::{Arc, thread};
@@ -19,7 +19,7 @@ fn image(mark: u8) -> Vec<u8> {
 /// Loads the block `mark` into the slot `at` of `slots`.
 fn load(slots: &Arc<Slots>, at: usize, mark: u8) -> Block {
     let image = image(mark);
-    let mut draft = Draft::new(slots.cache(), image.len() as u32, true);
+    let mut draft = Draft::new(slots.cache(), image.len() as u32, Admission::Always);
     draft.image().copy_from_slice(&image);
     let layout = Layout::check(draft.image()).unwrap();
     draft.finish(layout, slots, at)

@@ -28,4 +28,5 @@ mod loom_cache;
 pub(crate) use frame::Block;
 pub(crate) use memory::prefetch;
 pub(crate) use slots::Slots;
+pub use store::Admission;
 pub(crate) use store::{BlockCache, Draft};

@@ -12,7 +12,8 @@ use std::ptr::null_mut;
 /// One slot for each block of one open table.
 pub(crate) struct Slots {
     slots: Box<[Slot]>,
-    /// Set when the table is closed: its blocks are the first to go. Relaxed: a hint.
+    /// Set when the table is closed: its blocks are the first to go. Relaxed: under the
+    /// cache's lock.
     is_dead: AtomicBool,
     /// Keeps the frames that slots point to.
     cache: Arc<BlockCache>,
@@ -26,6 +27,9 @@ struct Slot {
     /// lines fetched that the look-up is about to read, while the frame's own is on its way.
     image: AtomicPtr<u8>,
 }
+
+/// So many blocks of a table tell how much of it is cached.
+const SAMPLE: usize = 256;
 
 /// Lines at the start of an image that a look-up reads in a block of usual size.
 const FIRST_LINES: usize = 2;
@@ -105,10 +109,27 @@ impl Slots {
         }
     }
 
-    /// The table is closed, and nobody asks for its blocks again. They are left to be
-    /// evicted: hunting them down would make whoever drops the table wait.
+    /// The table is closed, and nobody asks for its blocks again.
     pub(crate) fn retire(&self) {
+        self.cache.retire(self);
+    }
+
+    /// Says that the table is closed; under the cache's lock.
+    pub(super) fn set_dead(&self) {
         self.is_dead.store(true, Ordering::Relaxed);
+    }
+
+    /// How many blocks are cached. Relaxed: exact where nobody loads or evicts meanwhile.
+    pub(super) fn count(&self) -> usize {
+        self.slots.iter().filter(|slot| !slot.frame.load(Ordering::Relaxed).is_null()).count()
+    }
+
+    /// Of some blocks, spread evenly: how many are cached, and how many there are.
+    pub(crate) fn sample(&self) -> (usize, usize) {
+        let step = self.slots.len().div_ceil(SAMPLE).max(1);
+        let looked_at = self.slots.iter().step_by(step);
+        let cached = looked_at.clone().filter(|slot| !slot.frame.load(Ordering::Relaxed).is_null());
+        (cached.count(), looked_at.count())
     }
 
     pub(super) fn is_dead(&self) -> bool {

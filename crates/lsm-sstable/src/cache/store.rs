@@ -27,6 +27,8 @@ pub(crate) struct Held {
 
 struct Store {
     capacity_bytes: u64,
+    /// What blocks leave of the capacity to cached rows.
+    left_free_bytes: u64,
     held: Held,
     slab: Slab,
     is_large: bool,
@@ -34,6 +36,9 @@ struct Store {
     free: Vec<FramePtr>,
     /// The frame that the hand of the clock points to: its chunk, and where therein.
     hand: (usize, usize),
+    /// Cached blocks whose tables are closed; less than there are where blocks were loaded
+    /// while their table was closed.
+    orphans: u64,
 }
 
 /// From this size on, images and frames lie on huge pages.
@@ -41,6 +46,8 @@ const LARGE_CACHE_BYTES: u64 = 16 << 20;
 const FIRST_FRAMES: usize = 16;
 /// What a block costs beside its image: frame and slot.
 const OVERHEAD_BYTES: usize = 144;
+/// Frames that are looked at for one block in search of orphans.
+const ORPHAN_STEPS: usize = 64;
 /// The hand passes a block that is much used three times.
 const MAX_ROUNDS: usize = 5;
 
@@ -55,12 +62,14 @@ impl BlockCache {
         let is_large = capacity_bytes >= LARGE_CACHE_BYTES;
         let mut store = Store {
             capacity_bytes,
+            left_free_bytes: 0,
             held: Held::default(),
             slab: Slab::new(),
             is_large,
             chunks: Vec::new(),
             free: Vec::new(),
             hand: (0, 0),
+            orphans: 0,
         };
         store.set_capacity_bytes(capacity_bytes);
         Arc::new(Self { store: Mutex::new(store) })
@@ -69,6 +78,13 @@ impl BlockCache {
     /// Gives the cache a new size, evicting what no longer fits.
     pub(crate) fn set_capacity_bytes(&self, capacity_bytes: u64) {
         self.store.lock().set_capacity_bytes(capacity_bytes);
+    }
+
+    /// Leaves so many bytes of the capacity to others, evicting what no longer fits.
+    pub(crate) fn leave_free(&self, bytes: u64) {
+        let mut store = self.store.lock();
+        store.left_free_bytes = bytes;
+        store.make_room(0);
     }
 
     /// Evicts everything: cached blocks keep the cache.
@@ -93,6 +109,14 @@ impl BlockCache {
     /// Takes back frame and image of a block that nobody refers to.
     pub(super) fn reclaim(&self, frame: FramePtr, image: Place) {
         self.store.lock().reclaim(frame, image);
+    }
+
+    /// Has the blocks of a closed table go before all others. They are only counted here:
+    /// hunting them down would make whoever closes the table wait.
+    pub(super) fn retire(&self, slots: &Slots) {
+        let mut store = self.store.lock();
+        store.orphans += slots.count() as u64;
+        slots.set_dead();
     }
 
     /// A block turned out not to be cached after all.
@@ -122,6 +146,21 @@ impl Store {
         }
     }
 
+    /// Counts a block as cached, if it may be.
+    fn admit(&mut self, image_bytes: usize, admission: Admission) -> bool {
+        let weight = weight_of(image_bytes);
+        let is_cached = match admission {
+            Admission::Always => self.make_room(weight),
+            Admission::IfRoom => self.has_room(weight) || self.evict_orphans(weight),
+            Admission::Never => false,
+        };
+        if is_cached {
+            self.held.cached_bytes += weight;
+            self.held.cached_blocks += 1;
+        }
+        is_cached
+    }
+
     fn reclaim(&mut self, frame: FramePtr, image: Place) {
         self.held.live_bytes -= weight_of(image.bytes().len());
         self.slab.give_back(image);
@@ -133,13 +172,23 @@ impl Store {
         self.held.cached_blocks -= 1;
     }
 
+    /// What blocks may take up together.
+    const fn limit_bytes(&self) -> u64 {
+        self.capacity_bytes.saturating_sub(self.left_free_bytes)
+    }
+
+    /// Whether so many bytes more may be cached as it is.
+    const fn has_room(&self, bytes: u64) -> bool {
+        self.held.cached_bytes.saturating_add(bytes) <= self.limit_bytes()
+    }
+
     /// Evicts until so many bytes more may be cached; false when they cannot be.
     fn make_room(&mut self, bytes: u64) -> bool {
-        match self.capacity_bytes.checked_sub(bytes) {
+        match self.limit_bytes().checked_sub(bytes) {
             Some(limit) => self.evict_down_to(limit),
             None => {
                 // What was being loaded while the cache was made smaller still goes.
-                self.evict_down_to(self.capacity_bytes);
+                self.evict_down_to(self.limit_bytes());
                 false
             }
         }
@@ -162,6 +211,21 @@ impl Store {
         true
     }
 
+    /// Evicts blocks of closed tables, until so many bytes more may be cached: looks at some
+    /// frames only, and takes no use of any other block away.
+    fn evict_orphans(&mut self, bytes: u64) -> bool {
+        for _ in 0..ORPHAN_STEPS {
+            if self.orphans == 0 || self.has_room(bytes) {
+                break;
+            }
+            let Some(frame) = self.turn() else { break };
+            if frame.is_cached() && frame.is_orphan() {
+                self.evict(frame);
+            }
+        }
+        self.has_room(bytes)
+    }
+
     /// The frame at the hand, which goes on to the next.
     fn turn(&mut self) -> Option<FramePtr> {
         let (chunk_at, at) = self.hand;
@@ -180,6 +244,7 @@ impl Store {
         if let Some(Home { slots, at, image_bytes }) = frame.take_home() {
             slots.clear(at);
             self.count_evicted(image_bytes);
+            self.orphans = self.orphans.saturating_sub(u64::from(slots.is_dead()));
         }
         if frame.give_up()
             && let Some(Contents { image, cache, .. }) = frame.take_contents()
@@ -188,6 +253,24 @@ impl Store {
             // Not the last reference: whoever evicts has one.
             drop(cache);
         }
+    }
+}
+
+/// Whether a block that is being loaded or written is to be cached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Others are evicted for it. Where that makes no room, it is not cached.
+    Always,
+    /// Only where no block of an open table has to be evicted for it.
+    IfRoom,
+    /// Not at all.
+    Never,
+}
+
+impl From<bool> for Admission {
+    /// From whether blocks that are read are to fill the cache.
+    fn from(fill_cache: bool) -> Self {
+        if fill_cache { Self::Always } else { Self::Never }
     }
 }
 
@@ -201,21 +284,32 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Memory for an image of so many bytes. If it is to be `cached`, others are evicted
-    /// for it; where that makes no room, it is not cached.
-    pub(crate) fn new(cache: &Arc<BlockCache>, image_bytes: u32, cached: bool) -> Self {
+    /// Memory for an image of so many bytes.
+    pub(crate) fn new(cache: &Arc<BlockCache>, image_bytes: u32, admission: Admission) -> Self {
         let mut store = cache.store.lock();
-        let weight = weight_of(image_bytes as usize);
-        let is_cached = cached && store.make_room(weight);
-        if is_cached {
-            store.held.cached_bytes += weight;
-            store.held.cached_blocks += 1;
-        }
-        store.held.live_bytes += weight;
+        let is_cached = store.admit(image_bytes as usize, admission);
+        store.held.live_bytes += weight_of(image_bytes as usize);
         let image = Some(store.slab.take(image_bytes));
         let frame = store.take_frame();
         drop(store);
         Self { cache: Arc::clone(cache), frame, image, is_cached }
+    }
+
+    /// Whether it will be cached.
+    pub(crate) const fn is_cached(&self) -> bool {
+        self.is_cached
+    }
+
+    /// Whether it is of this cache.
+    pub(crate) fn is_of(&self, cache: &Arc<BlockCache>) -> bool {
+        Arc::ptr_eq(&self.cache, cache)
+    }
+
+    /// Has it cached after all, if others can be evicted for it.
+    pub(crate) fn admit(&mut self) {
+        if let (false, Some(image)) = (self.is_cached, &self.image) {
+            self.is_cached = self.cache.store.lock().admit(image.bytes().len(), Admission::Always);
+        }
     }
 
     /// The image, to be written: initialised, with any contents.

@@ -9,7 +9,7 @@ use crate::view::{self, Step};
 use crate::write::order;
 use crate::{Error, Result};
 use lsm_compaction::{GcRules, GcStream, MergePlan, PickView, Plan, Strategy, write_tables};
-use lsm_sstable::ReadOptions;
+use lsm_sstable::{Admission, ReadOptions};
 use lsm_sync::atomic::Ordering;
 use lsm_types::{KeySpan, SeqNo};
 use lsm_version::{Needed, TableHandle, Version};
@@ -62,6 +62,19 @@ fn rules(store: &Store, needed: &Needed, zero_seqnos: bool) -> GcRules {
     GcRules { zero_seqnos, ..GcRules::new(needed, store.env.clock.unix_ms()) }
 }
 
+/// Whether most blocks of these tables are cached, as far as a sample tells.
+pub(crate) fn are_warm<'a>(tables: impl Iterator<Item = &'a TableHandle>) -> bool {
+    let (mut cached, mut all) = (0, 0);
+    for table in tables {
+        let (cached_here, here) = table.opened().map_or((0, 1), |table| table.sample_cached());
+        // Each table counts by its size.
+        let weight = table.meta().blocks;
+        cached += cached_here as u64 * weight / (here as u64).max(1);
+        all += weight;
+    }
+    cached * 2 > all
+}
+
 /// Reads, merges and writes.
 fn merge(
     store: &Store,
@@ -73,7 +86,11 @@ fn merge(
 ) -> Result<Vec<Arc<TableHandle>>> {
     let read = ReadOptions { fill_cache: false, readahead_bytes: READAHEAD_BYTES };
     let mut stream = GcStream::new(plan.cursor(read), plan.range_tombstones()?, rules, plan.older(version));
-    let mut outputs = Outputs::new(store, core.options.writer(usize::from(plan.output.level)));
+    // What is read stays cached: the inputs' blocks, which are about to go, make way.
+    let inputs = plan.inputs.iter().flat_map(|input| &input.tables).map(AsRef::as_ref);
+    let keep = if are_warm(inputs) { Admission::Always } else { Admission::Never };
+    let writer = core.options.writer(usize::from(plan.output.level));
+    let mut outputs = Outputs::new(store, writer).keeping(keep);
     let options = plan.output_options(version, store.env.clock.unix_ms());
     let tables = write_tables(&mut stream, &mut outputs, &options, is_cancelled)?;
     outputs.finish(tables)

@@ -1,5 +1,6 @@
 //! Flushing: the sealed memtables of a keyspace become one run of level 0.
 
+use crate::background::compact::are_warm;
 use crate::background::schedule::Work;
 use crate::core::{Core, Counters};
 use crate::engine::Engine;
@@ -10,6 +11,7 @@ use crate::{Error, Result};
 use lsm_compaction::{GcRules, GcStream, OlderTables, OutputOptions, write_tables};
 use lsm_log::LogPosition;
 use lsm_merge::MergeCursor;
+use lsm_sstable::Admission;
 use lsm_sync::atomic::{AtomicU32, Ordering};
 use lsm_types::{KeySpan, RangeTombstoneSet, SeqNo};
 use lsm_version::{Change, Edit, Needed, Placement, SealedMemtable, TableHandle};
@@ -35,7 +37,11 @@ pub(crate) fn write_memtables(
     let rules = GcRules::new(needed, store.env.clock.unix_ms());
     let older = OlderTables::all(&view.tables);
     let mut stream = GcStream::new(MergeCursor::new(cursors), tombstones, &rules, older);
-    let mut outputs = Outputs::new(store, core.options.writer(0));
+    // Who reads what is in tables will read what was just written as well.
+    let deepest = view.tables.levels().iter().rev().find(|level| !level.runs().is_empty());
+    let deepest = deepest.into_iter().flat_map(|level| level.runs()).flat_map(|run| run.tables());
+    let keep = if are_warm(deepest.map(AsRef::as_ref)) { Admission::IfRoom } else { Admission::Never };
+    let mut outputs = Outputs::new(store, core.options.writer(0)).keeping(keep);
     let options = OutputOptions::new(core.options.table_bytes, store.env.clock.unix_ms());
     let tables = write_tables(&mut stream, &mut outputs, &options, is_cancelled)?;
     outputs.finish(tables)
