@@ -105,9 +105,12 @@ pub(crate) fn seek<E: Engine>(cell: &Cell, count: u64) -> Result<Outcome> {
     };
     let seeks = (cell.entries() * 2 / count).clamp(20_000, 400_000);
     let mut random = cell.random();
+    let start = Instant::now();
     for _ in 0..seeks / 4 {
         seek_one(random.below(cell.entries()))?;
     }
+    let first_rate = (seeks / 4) as f64 / start.elapsed().as_secs_f64();
+    read::fill_cache(&engine, cell)?;
     let mut meter = Meter::new(read::TIMED_READS, cell.budget)?;
     for _ in 0..seeks {
         let index = random.below(cell.entries());
@@ -115,7 +118,7 @@ pub(crate) fn seek<E: Engine>(cell: &Cell, count: u64) -> Result<Outcome> {
             break;
         }
     }
-    read::report(engine, &meter)
+    read::report(engine, &meter, first_rate)
 }
 
 /// All entries of a random prefix.
@@ -133,9 +136,13 @@ pub(crate) fn prefix<E: Engine>(cell: &Cell) -> Result<Outcome> {
     // The last group may not be full.
     let groups = cell.entries() / GROUP;
     let mut random = cell.random();
-    for _ in 0..groups.min(20_000) {
+    let first = groups.min(20_000);
+    let start = Instant::now();
+    for _ in 0..first {
         prefix_one(random.below(groups))?;
     }
+    let first_rate = first as f64 / start.elapsed().as_secs_f64();
+    read::fill_cache(&engine, cell)?;
     let mut meter = Meter::new(read::TIMED_READS, cell.budget)?;
     for _ in 0..100_000 {
         let group = random.below(groups);
@@ -143,5 +150,5 @@ pub(crate) fn prefix<E: Engine>(cell: &Cell) -> Result<Outcome> {
             break;
         }
     }
-    read::report(engine, &meter)
+    read::report(engine, &meter, first_rate)
 }

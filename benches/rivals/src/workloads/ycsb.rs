@@ -6,6 +6,7 @@ use crate::engine::{Direction, Engine, Result};
 use crate::measure::{Meter, Outcome};
 use crate::workloads::read::{TIMED_READS, get_one, report};
 use crate::workloads::scan::Order;
+use std::time::Instant;
 
 /// What one operation does.
 #[derive(Clone, Copy)]
@@ -99,10 +100,13 @@ pub(crate) fn run<E: Engine>(cell: &Cell, letter: char) -> Result<Outcome> {
         version: 0,
     };
     let mut random = cell.random();
-    for _ in 0..(cell.entries() / 4).clamp(1000, 500_000) {
+    let first = (cell.entries() / 4).clamp(1000, 500_000);
+    let start = Instant::now();
+    for _ in 0..first {
         let index = random.below(cell.entries());
         get_one(&engine, cell, &client.values, index)?;
     }
+    let first_rate = first as f64 / start.elapsed().as_secs_f64();
     let mut meter = Meter::new(TIMED_READS, cell.budget)?;
     for pick in picks.into_iter().map(u64::from) {
         let index = if latest { client.entries - 1 - pick } else { pick };
@@ -116,5 +120,5 @@ pub(crate) fn run<E: Engine>(cell: &Cell, letter: char) -> Result<Outcome> {
     let added = client.entries;
     let values = cell.values();
     (cell.entries()..added).try_for_each(|index| get_one(&engine, cell, &values, index))?;
-    report(engine, &meter)
+    report(engine, &meter, first_rate)
 }
