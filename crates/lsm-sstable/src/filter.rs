@@ -34,6 +34,46 @@ pub(crate) struct Filter {
     probes: u32,
 }
 
+/// So many hashes lie side by side.
+const PIECE: usize = 8192;
+
+/// The hashes of the keys of a table that is being written. In pieces, since a vector that
+/// doubles takes three times the memory of a table's hashes while it is copied, and leaves
+/// holes that nothing fits into.
+#[derive(Debug, Default)]
+pub(crate) struct Hashes {
+    /// All but the last are full.
+    pieces: Vec<Vec<u64>>,
+    len: usize,
+}
+
+impl Hashes {
+    #[inline]
+    pub(crate) fn push(&mut self, hash: u64) {
+        match self.pieces.last_mut() {
+            Some(piece) if piece.len() < PIECE => piece.push(hash),
+            _ => {
+                let mut piece = Vec::with_capacity(PIECE);
+                piece.push(hash);
+                self.pieces.push(piece);
+            }
+        }
+        self.len += 1;
+    }
+
+    pub(crate) fn extend(&mut self, hashes: &[u64]) {
+        hashes.iter().for_each(|&hash| self.push(hash));
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    fn iter(&self) -> impl Iterator<Item = u64> {
+        self.pieces.iter().flatten().copied()
+    }
+}
+
 /// The bits of a line that belong to a hash.
 #[inline]
 fn choices(hash: u64, probes: u32) -> impl Iterator<Item = u32> {
@@ -51,16 +91,16 @@ fn choices(hash: u64, probes: u32) -> impl Iterator<Item = u32> {
 
 impl Filter {
     /// A filter over `hashes` with so many bits for each; 0 bits give `None`.
-    pub(crate) fn build(hashes: &[u64], bits_per_key: f32) -> Option<Self> {
+    pub(crate) fn build(hashes: &Hashes, bits_per_key: f32) -> Option<Self> {
         let bits_per_key = f64::from(bits_per_key);
-        if bits_per_key.is_nan() || bits_per_key <= 0.0 || hashes.is_empty() {
+        if bits_per_key.is_nan() || bits_per_key <= 0.0 || hashes.len() == 0 {
             return None;
         }
         let lines = (hashes.len() as f64 * bits_per_key / LINE_BITS).ceil().clamp(1.0, f64::from(u32::MAX));
         // Less than the ln 2 of a plain Bloom filter: the keys spread unevenly over lines.
         let probes = (bits_per_key * 0.6).round().clamp(1.0, f64::from(MAX_PROBES)) as u32;
         let mut filter = Self { lines: vec![Line([0; 8]); lines as usize], probes };
-        for &hash in hashes {
+        for hash in hashes.iter() {
             filter.insert(hash);
         }
         Some(filter)
@@ -145,9 +185,15 @@ mod tests {
     use super::*;
     use crate::key_hash;
 
+    fn gather(list: &[u64]) -> Hashes {
+        let mut hashes = Hashes::default();
+        hashes.extend(list);
+        hashes
+    }
+
     fn false_positives(bits_per_key: f32) -> f64 {
         let hashes: Vec<u64> = (0..100_000_u32).map(|i| key_hash(&i.to_le_bytes())).collect();
-        let filter = Filter::build(&hashes, bits_per_key).unwrap();
+        let filter = Filter::build(&gather(&hashes), bits_per_key).unwrap();
         assert!(hashes.iter().all(|&hash| filter.may_contain(hash)), "a present key was denied");
         let mut image = Vec::new();
         filter.encode(&mut image);
@@ -172,16 +218,16 @@ mod tests {
     #[test]
     fn no_bits_mean_no_filter() {
         for bits in [0.0, -1.0, f32::NAN] {
-            assert!(Filter::build(&[1], bits).is_none());
+            assert!(Filter::build(&gather(&[1]), bits).is_none());
         }
-        assert!(Filter::build(&[], 10.0).is_none());
-        assert!(Filter::build(&[1], 1e9).is_some());
+        assert!(Filter::build(&gather(&[]), 10.0).is_none());
+        assert!(Filter::build(&gather(&[1]), 1e9).is_some());
     }
 
     #[test]
     fn an_image_that_is_no_filter_is_refused() {
         let mut image = Vec::new();
-        Filter::build(&[1, 2, 3], 10.0).unwrap().encode(&mut image);
+        Filter::build(&gather(&[1, 2, 3]), 10.0).unwrap().encode(&mut image);
         for cut in 0..image.len() {
             assert!(Filter::decode(&image[..cut]).is_err());
         }

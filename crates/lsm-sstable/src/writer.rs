@@ -9,7 +9,7 @@
 //!    syncs the contents.
 
 use crate::block_builder::BlockBuilder;
-use crate::filter::Filter;
+use crate::filter::{Filter, Hashes};
 use crate::format::{BLOCK_TRAILER_BYTES, FOOTER_BYTES, Footer, HEADER_BYTES, Header, Sections, seal_block};
 use crate::hash::{fingerprint, key_hash};
 use crate::index::IndexBuilder;
@@ -61,7 +61,7 @@ pub struct TableWriter {
     buffer_at: u64,
     index: IndexBuilder,
     /// Of distinct user keys.
-    hashes: Vec<u64>,
+    hashes: Hashes,
     last_key: Vec<u8>,
     last_trailer: Trailer,
     last_hash: u64,
@@ -95,7 +95,7 @@ impl TableWriter {
             buffer,
             buffer_at: 0,
             index: IndexBuilder::default(),
-            hashes: Vec::new(),
+            hashes: Hashes::default(),
             last_key: Vec::new(),
             last_trailer: Trailer::new(MAX_SEQNO, ValueKind::Value),
             last_hash: 0,
@@ -176,7 +176,7 @@ impl TableWriter {
         if self.meta.entries == 0 {
             self.meta.smallest = block.first_key.into();
         }
-        self.hashes.extend_from_slice(block.hashes);
+        self.hashes.extend(block.hashes);
         self.last_key.clear();
         self.last_key.extend_from_slice(block.last_key);
         self.last_trailer = Trailer::new(0, ValueKind::Value);
@@ -284,21 +284,24 @@ impl TableWriter {
     fn finish_sections(&mut self) -> Result<Sections, Error> {
         let mut image = std::mem::take(&mut self.image);
         let filter_at = self.written_bytes();
-        if let Some(filter) = Filter::build(&self.hashes, self.options.filter_bits_per_key) {
+        let hashes = std::mem::take(&mut self.hashes);
+        if let Some(filter) = Filter::build(&hashes, self.options.filter_bits_per_key) {
+            drop(hashes);
             image.clear();
             filter.encode(&mut image);
-            self.put_section(&image)?;
+            drop(filter);
+            self.put_section(&mut image)?;
         }
         let index_at = self.written_bytes();
         image.clear();
         self.index.encode(&mut image);
-        self.put_section(&image)?;
+        self.put_section(&mut image)?;
 
         let tombstones_at = self.written_bytes();
         if !self.tombstones.is_empty() {
             image.clear();
             tombstones::encode(&self.tombstones, &mut image);
-            self.put_section(&image)?;
+            self.put_section(&mut image)?;
         }
         let properties_at = self.written_bytes();
         image.clear();
@@ -308,7 +311,7 @@ impl TableWriter {
         // The properties hold the length of the file, which does not change theirs.
         image.clear();
         self.meta.encode(&mut image);
-        self.put_section(&image)?;
+        self.put_section(&mut image)?;
 
         let sections = Sections { filter_at, index_at, tombstones_at, properties_at, footer_at };
         self.buffer.extend_from_slice(Footer::new(self.meta.uid, &sections).as_bytes());
@@ -378,13 +381,19 @@ impl TableWriter {
         self.flush_if_full()
     }
 
-    /// Appends a section, uncompressed: filters and separators hardly shrink.
-    fn put_section(&mut self, image: &[u8]) -> Result<(), Error> {
-        let offset = self.written_bytes();
-        let start = self.buffer.len();
-        self.buffer.extend_from_slice(image);
-        seal_block(&mut self.buffer, start, self.meta.uid, offset, Compression::None, image.len());
-        self.flush_if_full()
+    /// Appends a section, uncompressed: filters and separators hardly shrink. A long one
+    /// goes to the file from where it is, so that it is not there twice.
+    fn put_section(&mut self, image: &mut Vec<u8>) -> Result<(), Error> {
+        let (offset, image_bytes) = (self.written_bytes(), image.len());
+        seal_block(image, 0, self.meta.uid, offset, Compression::None, image_bytes);
+        if self.buffer.len() + image.len() <= self.buffer.capacity() {
+            self.buffer.extend_from_slice(image);
+            return self.flush_if_full();
+        }
+        self.flush()?;
+        self.file.write_all_at(image, self.buffer_at)?;
+        self.buffer_at += image.len() as u64;
+        Ok(())
     }
 
     fn flush_if_full(&mut self) -> Result<(), Error> {
