@@ -16,7 +16,7 @@ use lsm_version::{Needed, TableHandle, Version};
 use std::sync::Arc;
 
 /// How much of each input a compaction reads at once.
-const READAHEAD_BYTES: usize = 1 << 20;
+const READAHEAD_BYTES: usize = 256 << 10;
 
 /// How often one looks whether a keyspace rests that could use it.
 const REST_NS: u64 = 50_000_000;
