@@ -48,6 +48,8 @@ struct Shared {
     wants_file: bool,
     /// The file being written, and the offset from which its room should be made ready.
     wants_room: Option<(Arc<dyn File>, u64)>,
+    /// Files that are full, and keep room ready that nobody will write to.
+    full: Vec<Arc<dyn File>>,
     /// What was recovered, whose old segments reserve room that nobody will write to.
     has_room: Option<Recovered>,
 }
@@ -87,6 +89,11 @@ impl SegmentPreparer {
         self.shared.lock().wants_room = Some((Arc::clone(file), offset));
     }
 
+    /// Says that `file` is full.
+    pub(crate) fn note_full(&self, file: &Arc<dyn File>) {
+        self.shared.lock().full.push(Arc::clone(file));
+    }
+
     /// Asks for the room that old segments reserve to be given back.
     pub(crate) fn wish_for_less(&self, recovered: Recovered) {
         self.shared.lock().has_room = Some(recovered);
@@ -97,17 +104,20 @@ impl SegmentPreparer {
     /// # Errors
     /// [`Error::Io`]; the log itself is unharmed.
     pub fn prepare_wished(&self) -> Result<(), Error> {
-        let (wants_file, wants_room, has_room) = {
+        let Shared { wants_file, wants_room, full, has_room, .. } = {
             let mut shared = self.shared.lock();
-            (std::mem::take(&mut shared.wants_file), shared.wants_room.take(), shared.has_room.take())
+            let ready = shared.ready.take();
+            std::mem::replace(&mut *shared, Shared { ready, ..Shared::default() })
         };
+        // First what the writer may be about to need.
+        if let Some((file, offset)) = wants_room {
+            file.make_ready(offset);
+        }
+        full.iter().for_each(|file| file.expect_no_writes());
         if let Some(recovered) = has_room
             && let Err(error) = recovered.give_back_room(self.fs(), &self.dir)
         {
             tracing::debug!(%error, "room that old log segments reserve is not given back");
-        }
-        if let Some((file, offset)) = wants_room {
-            file.make_ready(offset);
         }
         if wants_file { self.prepare() } else { Ok(()) }
     }

@@ -328,7 +328,10 @@ impl LogWriter {
         };
         self.sync.add_segment(Arc::clone(next.file()), finished.end);
         self.older.push(finished);
-        self.current = Some(next);
+        if let Some(full) = self.current.replace(next) {
+            // Whoever prepares what comes next does this in passing.
+            self.preparer.note_full(full.file());
+        }
         self.asked_room = 0;
         Ok(())
     }

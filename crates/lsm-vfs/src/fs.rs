@@ -43,6 +43,10 @@ pub trait File: Send + Sync + std::fmt::Debug {
     /// time off them and is to be called from another thread. Only a hint.
     fn make_ready(&self, _offset: u64) {}
 
+    /// Says that nothing will be written to this file any more, so that what was made ready
+    /// for that can go. A hint: writes work as before.
+    fn expect_no_writes(&self) {}
+
     /// Cuts or extends the file with zeros.
     ///
     /// # Errors

@@ -197,6 +197,12 @@ impl File for OsFile {
         }
     }
 
+    fn expect_no_writes(&self) {
+        if let Some(windows) = self.windows() {
+            windows.close();
+        }
+    }
+
     fn set_len(&self, len_bytes: u64) -> Result<(), IoError> {
         let set_len = || self.file.set_len(len_bytes).map_err(self.failed("resize"));
         match self.windows() {

@@ -96,6 +96,17 @@ impl Windows {
         drop(surplus);
     }
 
+    /// Unmaps all windows, and maps none from now on: their pages would count as this
+    /// process's memory for as long as the file is open.
+    pub(crate) fn close(&self) {
+        let mut state = self.state.lock();
+        state.reserved_bytes = 0;
+        let closed = (state.current.take(), state.ready.take(), state.spent.take());
+        drop(state);
+        // Unmapping waits for the other processors, so not under the lock.
+        drop(closed);
+    }
+
     /// Calls `cut` while nothing is mapped behind `len_bytes` or will be.
     pub(crate) fn cut<R>(&self, len_bytes: u64, cut: impl FnOnce() -> R) -> R {
         let mut state = self.state.lock();
@@ -262,6 +273,19 @@ mod tests {
         windows.make_ready(&file, WINDOW_BYTES);
         assert_eq!(windows.write(&file, &[8; 10], WINDOW_BYTES), 0);
         assert_eq!(read(&file, 4995, 5), [8; 5]);
+    }
+
+    #[test]
+    fn closed_windows_leave_writes_to_the_caller() {
+        let file = reserved(2 * WINDOW_BYTES);
+        let Some(windows) = Windows::over(&file, 2 * WINDOW_BYTES) else { return };
+        assert_eq!(windows.write(&file, &[7; 10], 100), 10);
+        windows.make_ready(&file, WINDOW_BYTES);
+        windows.close();
+        windows.make_ready(&file, WINDOW_BYTES);
+        assert_eq!(windows.write(&file, &[8; 10], 100), 0);
+        assert_eq!(windows.write(&file, &[8; 10], WINDOW_BYTES), 0);
+        assert_eq!(read(&file, 100, 10), [7; 10]);
     }
 
     #[test]

@@ -20,6 +20,10 @@ impl Windows {
         match *self {}
     }
 
+    pub(crate) const fn close(&self) {
+        match *self {}
+    }
+
     pub(crate) fn cut<R>(&self, _len_bytes: u64, _cut: impl FnOnce() -> R) -> R {
         match *self {}
     }
