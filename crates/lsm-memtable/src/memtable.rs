@@ -1,8 +1,7 @@
 //! [`Memtable`]: entries and range tombstones of one tree since its last rotation.
 //! Written by the commit path, read by every read path and by the flush.
 
-use crate::arena::Spare;
-use crate::index::{EntryRef, Index, MemtableIndex, NewValue};
+use crate::index::{EntryRef, Index, MemtableIndex, NewValue, TreeSpare};
 use crate::tombstones::Tombstones;
 use crate::{MemtableCursor, MemtableOptions, ValueRef};
 use lsm_sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -20,7 +19,7 @@ use std::sync::Arc;
 pub struct Memtable {
     pub(crate) index: Index,
     options: MemtableOptions,
-    spare: Arc<Spare>,
+    spare: TreeSpare,
     tombstones: Tombstones,
     /// Point entries; `Relaxed`, since it orders nothing.
     entries: AtomicUsize,
@@ -36,14 +35,14 @@ impl Memtable {
     /// An empty memtable.
     #[must_use]
     pub fn new(options: MemtableOptions) -> Self {
-        Self::with_spare(options, Arc::default())
+        Self::with_spare(options, TreeSpare::default())
     }
 
     /// An empty memtable of the same kind. It takes the memory of predecessors that are
     /// gone, so that a tree that is written all the time need not ask for new.
     #[must_use]
     pub fn successor(&self) -> Self {
-        Self::with_spare(self.options.clone(), Arc::clone(&self.spare))
+        Self::with_spare(self.options.clone(), self.spare.clone())
     }
 
     /// Gives back what is kept for successors.
@@ -57,7 +56,7 @@ impl Memtable {
         self.spare.bytes()
     }
 
-    fn with_spare(options: MemtableOptions, spare: Arc<Spare>) -> Self {
+    fn with_spare(options: MemtableOptions, spare: TreeSpare) -> Self {
         Self {
             index: Index::new(&options, &spare),
             options,

@@ -13,7 +13,7 @@ mod chunk;
 #[cfg(not(lsm_loom))]
 mod real;
 #[cfg(not(lsm_loom))]
-pub(crate) use chunk::Spare;
+pub(crate) use chunk::{Chunk, Spare};
 #[cfg(not(lsm_loom))]
 pub(crate) use real::{Arena, ArenaWriter, new};
 
@@ -36,7 +36,7 @@ pub(crate) const MAX_INLINE_BYTES: usize = 4096;
 pub(crate) struct RecordRef(u32);
 
 /// A [`RecordRef`] that one thread stores and others load.
-#[cfg_attr(not(lsm_loom), derive(zerocopy::FromZeros))]
+#[cfg_attr(not(lsm_loom), derive(zerocopy::FromBytes))]
 #[repr(transparent)]
 #[derive(Debug, Default)]
 pub(crate) struct RecordSlot(AtomicU32);

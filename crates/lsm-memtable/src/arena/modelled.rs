@@ -46,10 +46,14 @@ unsafe impl Send for Records {}
 unsafe impl Sync for Records {}
 
 /// Models keep nothing for later.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Spare;
 
 impl Spare {
+    pub(crate) fn new(_: bool) -> Self {
+        Self
+    }
+
     pub(crate) fn clear(&self) {}
 
     pub(crate) fn bytes(&self) -> usize {

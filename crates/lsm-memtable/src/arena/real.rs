@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn records_come_back_over_many_chunks() {
-        let (arena, mut writer) = new(&Arc::default());
+        let (arena, mut writer) = new(&Arc::new(Spare::new(true)));
         let mut pushed = Vec::new();
         let mut key_bytes = 0;
         for number in 0..RECORDS {
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn the_longest_key_fits() {
-        let (arena, mut writer) = new(&Arc::default());
+        let (arena, mut writer) = new(&Arc::new(Spare::new(true)));
         let key = vec![7; MAX_KEY_BYTES];
         let record = writer.push(InternalKey::new(&key, 1, ValueKind::Value), NewValue::Copied(&[1; 4096]));
         // SAFETY: the record was made by this arena's writer, on this thread.

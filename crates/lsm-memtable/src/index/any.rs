@@ -1,13 +1,11 @@
 //! [`Index`]: whichever index a memtable was made with, chosen when it is made.
 
-use super::tree::{FAN_OUT, TreeIndex, TreePosition};
+use super::tree::{FAN_OUT, TreeIndex, TreePosition, TreeSpare};
 use super::{EntryRef, MemtableIndex, NewValue};
 #[cfg(not(lsm_loom))]
 use super::{SkipMapIndex, SkipMapPosition};
-use crate::arena::Spare;
 use crate::{IndexKind, MemtableOptions};
 use lsm_types::InternalKey;
-use std::sync::Arc;
 
 /// The index that a memtable was made with.
 #[derive(Debug)]
@@ -60,7 +58,7 @@ fn foreign() -> ! {
 }
 
 impl Index {
-    pub(crate) fn new(options: &MemtableOptions, spare: &Arc<Spare>) -> Self {
+    pub(crate) fn new(options: &MemtableOptions, spare: &TreeSpare) -> Self {
         match options.index {
             IndexKind::Tree => Self::Tree(TreeIndex::new(spare)),
             #[cfg(not(lsm_loom))]

@@ -13,6 +13,7 @@ mod tree;
 use skip_map::{SkipMapIndex, SkipMapPosition};
 mod any;
 pub(crate) use any::{Index, Position};
+pub(crate) use tree::TreeSpare;
 
 /// A value on its way in.
 #[derive(Clone, Debug)]

@@ -21,6 +21,8 @@
 //!    stays readable; and a writer that sleeps in the middle holds nobody up.
 
 mod insert;
+#[cfg(not(lsm_loom))]
+mod level;
 mod node;
 mod nodes;
 mod order;
@@ -66,6 +68,35 @@ pub(crate) struct TreeIndex<const N: usize> {
     record_bytes: Apart<AtomicUsize>,
 }
 
+/// Memory of trees that are gone, kept for those to come. Clones share it. One for each
+/// kind, since of each length one chunk is kept.
+#[derive(Clone, Debug)]
+pub(crate) struct TreeSpare {
+    records: Arc<Spare>,
+    leaves: Arc<Spare>,
+    inners: Arc<Spare>,
+}
+
+impl Default for TreeSpare {
+    fn default() -> Self {
+        // Nodes gain nothing by huge pages that could be measured.
+        let [records, leaves, inners] = [true, false, false].map(|huge| Arc::new(Spare::new(huge)));
+        Self { records, leaves, inners }
+    }
+}
+
+impl TreeSpare {
+    /// Gives all back to the system.
+    pub(crate) fn clear(&self) {
+        [&self.records, &self.leaves, &self.inners].into_iter().for_each(|spare| spare.clear());
+    }
+
+    /// Bytes kept.
+    pub(crate) fn bytes(&self) -> usize {
+        [&self.records, &self.leaves, &self.inners].into_iter().map(|spare| spare.bytes()).sum()
+    }
+}
+
 /// A value on cache lines of its own, so that who reads its neighbours does not wait
 /// for who writes it.
 #[derive(Debug)]
@@ -106,16 +137,16 @@ pub(crate) struct TreePosition {
 }
 
 impl<const N: usize> TreeIndex<N> {
-    pub(crate) fn new(spare: &Arc<Spare>) -> Self {
-        let (records, writer) = Records::new(spare);
-        let leaves = Nodes::new();
+    pub(crate) fn new(spare: &TreeSpare) -> Self {
+        let (records, writer) = Records::new(&spare.records);
+        let leaves = Nodes::new(&spare.leaves);
         let (first, _) = leaves.allocate();
         let root = Root(AtomicU64::new(0));
         root.store(0, first);
         Self {
             root,
             leaves,
-            inners: Nodes::new(),
+            inners: Nodes::new(&spare.inners),
             records,
             writer: Apart(Mutex::new(Writer::new(writer))),
             record_bytes: Apart(AtomicUsize::new(0)),

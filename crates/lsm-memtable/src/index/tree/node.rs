@@ -1,7 +1,7 @@
 //! [`Leaf`] and [`Inner`]: the nodes of the tree, and the search within one. Used by
 //! `mod` (readers) and `insert` (the one writer); decides nothing about the tree.
 
-use super::nodes::Zeroed;
+use super::nodes::Node;
 use super::order::{MAX_SLOTS, Order};
 use super::records::Records;
 use crate::arena::{RecordRef, RecordSlot};
@@ -16,7 +16,7 @@ use std::ops::Range;
 ///
 /// A slot is written once, before the order that takes it is published; so whoever
 /// loads an order (`Acquire`) may read all slots it takes with `Relaxed`.
-#[cfg_attr(not(lsm_loom), derive(zerocopy::FromZeros))]
+#[cfg_attr(not(lsm_loom), derive(zerocopy::FromBytes))]
 #[repr(C)]
 #[derive(Debug)]
 pub(super) struct Sorted<const N: usize> {
@@ -32,7 +32,7 @@ pub(super) struct Sorted<const N: usize> {
 }
 
 /// A node of entries. Three cache lines at full fan-out.
-#[cfg_attr(not(lsm_loom), derive(zerocopy::FromZeros))]
+#[cfg_attr(not(lsm_loom), derive(zerocopy::FromBytes))]
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub(super) struct Leaf<const N: usize> {
@@ -49,7 +49,7 @@ pub(super) struct Leaf<const N: usize> {
 /// A child changes when it is split: first the order takes a slot for the right
 /// half, then the child is replaced by the left half. A reader may therefore pair an
 /// old order with a new child, and must look at the order again after the child.
-#[cfg_attr(not(lsm_loom), derive(zerocopy::FromZeros))]
+#[cfg_attr(not(lsm_loom), derive(zerocopy::FromBytes))]
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub(super) struct Inner<const N: usize> {
@@ -91,6 +91,14 @@ impl<const N: usize> Sorted<N> {
             skip: AtomicU32::new(0),
             link: AtomicU32::new(0),
         }
+    }
+
+    /// For a node that nobody else can reach yet.
+    #[cfg(not(lsm_loom))]
+    fn reset(&self) {
+        self.order.store(0, Ordering::Relaxed);
+        self.skip.store(0, Ordering::Relaxed);
+        self.link.store(0, Ordering::Relaxed);
     }
 
     #[inline]
@@ -177,15 +185,6 @@ impl<const N: usize> Sorted<N> {
 }
 
 impl<const N: usize> Leaf<N> {
-    #[cfg(lsm_loom)]
-    pub(super) fn empty() -> Self {
-        Self {
-            sorted: Sorted::empty(),
-            records: std::array::from_fn(|_| RecordSlot::default()),
-            prev: AtomicU32::new(0),
-        }
-    }
-
     #[inline]
     pub(super) fn place(&self, order: Order, records: &Records, target: InternalKey<&[u8]>) -> Place {
         self.sorted.place(order, &self.records, records, target)
@@ -256,15 +255,6 @@ impl<const N: usize> Leaf<N> {
 }
 
 impl<const N: usize> Inner<N> {
-    #[cfg(lsm_loom)]
-    pub(super) fn empty() -> Self {
-        Self {
-            sorted: Sorted::empty(),
-            separators: std::array::from_fn(|_| RecordSlot::default()),
-            children: std::array::from_fn(|_| AtomicU32::new(0)),
-        }
-    }
-
     /// Which child `target` belongs to, counted from the first: as many separators
     /// are at or before it.
     #[inline]
@@ -322,27 +312,41 @@ impl<const N: usize> Inner<N> {
     }
 }
 
+/// The slots keep what they had: the empty order takes none of them.
 #[cfg(not(lsm_loom))]
-impl<T: zerocopy::FromZeros> Zeroed for T {
-    fn zeroed(count: usize) -> Box<[Self]> {
-        match zerocopy::FromZeros::new_box_zeroed_with_elems(count) {
-            Ok(nodes) => nodes,
-            Err(_) => std::alloc::handle_alloc_error(std::alloc::Layout::new::<Self>()),
+impl<const N: usize> Node for Leaf<N> {
+    fn reset(&self) {
+        self.sorted.reset();
+        self.prev.store(0, Ordering::Relaxed);
+    }
+}
+
+#[cfg(not(lsm_loom))]
+impl<const N: usize> Node for Inner<N> {
+    fn reset(&self) {
+        self.sorted.reset();
+    }
+}
+
+#[cfg(lsm_loom)]
+impl<const N: usize> Node for Leaf<N> {
+    fn empty() -> Self {
+        Self {
+            sorted: Sorted::empty(),
+            records: std::array::from_fn(|_| RecordSlot::default()),
+            prev: AtomicU32::new(0),
         }
     }
 }
 
 #[cfg(lsm_loom)]
-impl<const N: usize> Zeroed for Leaf<N> {
-    fn zeroed(count: usize) -> Box<[Self]> {
-        std::iter::repeat_with(Self::empty).take(count).collect()
-    }
-}
-
-#[cfg(lsm_loom)]
-impl<const N: usize> Zeroed for Inner<N> {
-    fn zeroed(count: usize) -> Box<[Self]> {
-        std::iter::repeat_with(Self::empty).take(count).collect()
+impl<const N: usize> Node for Inner<N> {
+    fn empty() -> Self {
+        Self {
+            sorted: Sorted::empty(),
+            separators: std::array::from_fn(|_| RecordSlot::default()),
+            children: std::array::from_fn(|_| AtomicU32::new(0)),
+        }
     }
 }
 

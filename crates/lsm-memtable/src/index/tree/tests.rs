@@ -3,7 +3,7 @@
 
 #![cfg(not(lsm_loom))]
 
-use super::TreeIndex;
+use super::{TreeIndex, TreeSpare};
 use crate::index::{MemtableIndex, NewValue};
 use lsm_types::{InternalKey, SeqNo, ValueKind};
 use std::collections::BTreeMap;
@@ -77,8 +77,8 @@ fn check_all<const N: usize>(tree: &TreeIndex<N>, model: &Model) {
 }
 
 /// Inserts `count` entries whose keys come from `key`, looking about in between.
-fn check<const N: usize>(seed: u64, count: u64, key: fn(&mut Random, u64) -> Vec<u8>) {
-    let tree = TreeIndex::<N>::new(&std::sync::Arc::default());
+fn check<const N: usize>(seed: u64, count: u64, key: fn(&mut Random, u64) -> Vec<u8>, spare: &TreeSpare) {
+    let tree = TreeIndex::<N>::new(spare);
     let mut model = Model::new();
     let mut random = Random(seed);
     let mut held = None;
@@ -145,10 +145,13 @@ fn deep_trees_do_what_a_sorted_map_does() {
             _ => [&[7; 40][..], &random.below(300).to_be_bytes()].concat(),
         },
     ];
+    // Each has the memory of those before it, with all that was in there.
+    let spare = TreeSpare::default();
     for (number, pattern) in patterns.into_iter().enumerate() {
         let seed = seed.wrapping_add(number as u64);
-        check::<2>(seed, 700, pattern);
-        check::<3>(seed, 700, pattern);
-        check::<14>(seed, 4000, pattern);
+        check::<2>(seed, 700, pattern, &spare);
+        check::<3>(seed, 700, pattern, &spare);
+        check::<14>(seed, 4000, pattern, &spare);
     }
+    assert!(spare.leaves.bytes() > 0, "no nodes were used again");
 }
