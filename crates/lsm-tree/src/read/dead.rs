@@ -129,7 +129,10 @@ impl DeadRanges {
     /// Values come to stand anywhere. Called under the commit lock, before they are published:
     /// what a scan reports that did not see them comes too late, as nothing is noted yet.
     pub(crate) fn forget(&self) {
-        self.ranges.write().clear();
+        let mut ranges = self.ranges.write();
+        ranges.clear();
+        // Else a scan could report in between, and its range would stand unwatched.
+        let _still_locked = (!lsm_sync::mutant("tree.dead_unwatched_outside_the_lock")).then_some(ranges);
         self.is_watched.store(false, Ordering::Relaxed);
     }
 

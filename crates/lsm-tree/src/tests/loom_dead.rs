@@ -194,3 +194,29 @@ fn two_reporters_beside_a_key_that_comes_and_goes() {
         }
     });
 }
+
+#[test]
+fn a_report_beside_an_ingestion_hides_nothing_that_is_written_later() {
+    lsm_sync::model(|| {
+        let queue = Queue::new();
+        let reporter = {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || queue.peek(queue.clock.published(), true))
+        };
+        {
+            // As `Engine::install_ingested` does, with key 2.
+            let mut state = queue.commit.lock();
+            queue.dead.forget();
+            let base = *state.next_seqno();
+            queue.entries[base as usize].store(2 * 2 + 2 + 1, Ordering::Relaxed);
+            order::publish(&queue.clock, &mut *state, base, 1);
+        }
+        reporter.join().unwrap();
+        queue.peek(queue.clock.published(), true);
+        queue.write(1, true);
+        // Some other scan, elsewhere in the keyspace.
+        let elsewhere = KeySpan { start: Slice::copy_from(&[9]), end: Some(Slice::copy_from(&[10])) };
+        queue.dead.report(&elsewhere, queue.clock.published(), |_| {});
+        queue.peek(queue.clock.published(), false);
+    });
+}
