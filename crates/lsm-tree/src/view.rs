@@ -6,7 +6,6 @@
 
 use crate::core::Core;
 use crate::store::Store;
-use crate::write::order;
 use crate::{Error, Result};
 use lsm_memtable::Memtable;
 use lsm_types::SeqNo;
@@ -73,19 +72,18 @@ pub(crate) fn install(
             edits.extend(more_edits);
             store.commit_edits(manifest, edits)?;
             let mut flushed = 0;
-            let mut swap = |next: Version, opening: Option<SeqNo>| {
+            let mut swap = |next: Version| {
                 let next = Arc::new(next);
-                let live = || order::with_opening(live(), opening);
-                core.history.upgrade(live, |view| {
+                core.history.upgrade(&live, |view| {
                     let after = view.with_tables(next, flushed_rotation, published);
                     flushed = view.sealed.len() - after.sealed.len();
                     after
                 });
             };
             match at_new_seqno {
-                None => swap(next, None),
+                None => swap(next),
                 Some(run) => {
-                    run(&mut |needed| swap(next.narrowed(&needed), needed.published.checked_sub(1)));
+                    run(&mut |needed| swap(next.narrowed(&needed)));
                     // What was kept for a snapshot that did not open.
                     core.history.collect(&live);
                 }

@@ -6,6 +6,7 @@ use crate::core::{Core, Counters};
 use crate::engine::Engine;
 use crate::store::{Outputs, Store};
 use crate::view::{self, Step};
+use crate::write::commit::CommitState;
 use crate::write::order;
 use crate::{Error, Result};
 use lsm_compaction::{GcRules, GcStream, MergePlan, PickView, Plan, Strategy, write_tables};
@@ -232,7 +233,7 @@ impl Engine {
         let Some(claim) = Claim::pick(core, &rules, |view| choose(view, strategy)) else { return Ok(false) };
         let drops_visible = matches!(claim.plan, Plan::Drop { .. }) && strategy.drops_visible_data();
         let at_new_seqno = |swap: &mut dyn FnMut(Needed)| {
-            self.burn_seqno(&mut |bound| swap(Needed::from_watermark(bound)));
+            self.burn_seqno(|_, bound| swap(Needed::from_watermark(bound)));
         };
         let at_new_seqno: Option<view::AtNewSeqno<'_>> = drops_visible.then_some(&at_new_seqno);
         let is_cancelled = || self.scheduler.is_closing() || core.is_dropped();
@@ -243,14 +244,9 @@ impl Engine {
         Ok(true)
     }
 
-    /// Runs `swap` under the commit lock with the first snapshot behind it, and then
-    /// publishes one number that no entry has: so that snapshots before and after the
-    /// swap differ. A plain reader in between takes its bound again.
-    pub(crate) fn burn_seqno(&self, swap: &mut dyn FnMut(SeqNo)) {
-        let mut state = self.commit.lock();
-        let base = state.next_seqno;
-        swap(base + 1);
-        order::publish(&self.clock, &mut *state, base, 1);
+    /// Runs `swap` under the commit lock at a number that no entry has, as [`order::burn`] says.
+    pub(crate) fn burn_seqno(&self, swap: impl FnOnce(&CommitState, SeqNo)) {
+        order::burn(&self.commit, &self.clock, &self.snapshots, swap);
     }
 
     /// Merges what `span` holds now down, in the calling thread.

@@ -137,7 +137,7 @@ impl Engine {
         ];
         let step = Step::Tables { change, flushed_rotation: 0, more_edits };
         let at_new_seqno = |swap: &mut dyn FnMut(Needed)| {
-            self.burn_seqno(&mut |bound| {
+            self.burn_seqno(|_, bound| {
                 core.dead.forget();
                 swap(hold::who_may_see(seqno, bound, self.snapshots.live()));
             });

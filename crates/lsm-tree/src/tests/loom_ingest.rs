@@ -141,19 +141,13 @@ impl Store {
             seqno
         };
         // Here the manifest is written.
-        {
-            let mut state = self.commit.lock();
-            let base = state.next_seqno;
-            let needed = hold::who_may_see(seqno, base + 1, live());
-            self.history.upgrade(
-                || order::with_opening(live(), Some(base)),
-                |view| {
-                    let exact = view.exact.after_job(&needed);
-                    View { ingested: Some(seqno), exact, seqno: base, ..view.clone() }
-                },
-            );
-            order::publish(&self.clock, &mut *state, base, 1);
-        }
+        order::burn(&self.commit, &self.clock, &self.registry, |_, bound| {
+            let needed = hold::who_may_see(seqno, bound, live());
+            self.history.upgrade(live, |view| {
+                let exact = view.exact.after_job(&needed);
+                View { ingested: Some(seqno), exact, seqno: bound - 1, ..view.clone() }
+            });
+        });
         self.history.collect(live);
         hold::let_go(&self.commit, |state| &mut state.holds, 0, &KeySpan::all(), &self.scheduler);
     }
@@ -217,5 +211,20 @@ fn a_snapshot_beside_an_ingestion_reads_the_same_twice() {
         ingester.join().unwrap();
         store.read();
         assert_eq!(store.find(&store.history.latest(), store.clock.published()), Some(1));
+    });
+}
+
+#[test]
+fn a_sweep_beside_an_ingestion_leaves_a_snapshot_its_view() {
+    lsm_sync::model(|| {
+        let store = Store::new();
+        let ingester = beside(&store, Store::ingest);
+        let sweeper = beside(&store, |store| {
+            // As `Engine::sweep` does, for whatever snapshot closes just then.
+            store.history.collect(|| store.registry.live());
+        });
+        store.read();
+        ingester.join().unwrap();
+        sweeper.join().unwrap();
     });
 }

@@ -1,4 +1,4 @@
-//! The order of steps in a commit, a rotation and a flush, apart from what the steps do.
+//! The order of steps in a commit, a rotation, a flush and a swap at a number of its own, apart from what the steps do.
 //! Called by [`commit`](super::commit), [`rotate`](super::rotate) and the flush with the
 //! engine's parts, and by the models with stand-ins. Keeps no state and does no I/O of
 //! its own.
@@ -14,7 +14,7 @@
 
 use lsm_sync::Mutex;
 use lsm_types::SeqNo;
-use lsm_version::{Needed, SeqnoClock};
+use lsm_version::{Needed, SeqnoClock, SnapshotRegistry};
 
 /// What the commit lock guards, as far as the order of commits goes.
 pub(crate) trait Numbered {
@@ -84,12 +84,28 @@ pub(crate) fn publish(clock: &SeqnoClock, state: &mut impl Numbered, base: SeqNo
     debug_assert!(in_order, "the commit lock orders publication");
 }
 
-/// The open snapshots, and those that may open at `opening`, the published bound, before a
-/// number is published at which a view is swapped in that is not right for it: their view must
-/// not be retired meanwhile.
-pub(crate) fn with_opening(mut live: Vec<SeqNo>, opening: Option<SeqNo>) -> Vec<SeqNo> {
-    live.extend(opening.filter(|_| !lsm_sync::mutant("tree.opening_snapshot_forgotten")));
-    live
+/// Runs `swap` under the commit lock with the first snapshot behind it, and then publishes one
+/// number that no entry has, so that snapshots before and after the swap differ. A plain reader
+/// in between takes its bound again.
+///
+/// A snapshot that opens in between is from before the number, and is right with the view from
+/// before the swap alone. Until the number is published one stands open there, so that nobody
+/// retires that view: neither the swap nor a sweep.
+pub(crate) fn burn<S: Numbered>(
+    lock: &Mutex<S>,
+    clock: &SeqnoClock,
+    snapshots: &SnapshotRegistry,
+    swap: impl FnOnce(&S, SeqNo),
+) {
+    let mut state = lock.lock();
+    let base = *state.next_seqno();
+    let mut opening = (!lsm_sync::mutant("tree.opening_snapshot_forgotten")).then(|| snapshots.open(clock));
+    swap(&state, base + 1);
+    if lsm_sync::mutant("tree.opening_snapshot_kept_from_the_swap_alone") {
+        opening = None;
+    }
+    publish(clock, &mut *state, base, 1);
+    drop(opening);
 }
 
 /// The steps of sealing a memtable, in the order in which [`seal`] takes them. That the
