@@ -81,6 +81,8 @@ fn child_that_is_measured() {
             assert_eq!(snapshot.get(&keyspace, 0_u64.to_be_bytes()).unwrap().unwrap(), "old");
             resident_kib("VmRSS:")
         }
+        "bulk load of large values" => memory_of_a_bulk_load(dir.path()),
+        "bulk load after a failure" => memory_after_a_failed_bulk_load(dir.path()),
         other => panic!("{other}"),
     };
     println!("measured: {number}");
@@ -100,6 +102,36 @@ fn resident_kib(field: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let found = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
     found.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+const LARGE_VALUE_BYTES: u64 = 8 << 20;
+
+fn memory_of_a_bulk_load(dir: &Path) -> u64 {
+    let database = Database::open(dir).unwrap();
+    let keyspace = database.keyspace("k", KeyspaceOptions::default()).unwrap();
+    let value: Vec<u8> =
+        (0..LARGE_VALUE_BYTES / 8).flat_map(|word| lsm_vfs::mix64(word).to_le_bytes()).collect();
+    let before = resident_kib("VmRSS:");
+    let mut ingestion = keyspace.ingestion().unwrap();
+    for number in 0..40_u32 {
+        ingestion.insert(number.to_be_bytes(), &value).unwrap();
+    }
+    ingestion.finish().unwrap();
+    peak_resident_kib() - before
+}
+
+fn memory_after_a_failed_bulk_load(dir: &Path) -> u64 {
+    let database = Database::open(dir).unwrap();
+    let keyspace = database.keyspace("k", KeyspaceOptions::default()).unwrap();
+    let mut ingestion = keyspace.ingestion().unwrap();
+    database.close().unwrap();
+    let before = resident_kib("VmRSS:");
+    let mut refused = 0;
+    for number in 0..100_000_u32 {
+        refused += u32::from(ingestion.insert(number.to_be_bytes(), [7; 1000]).is_err());
+    }
+    assert!(refused > 90_000, "{refused}");
+    resident_kib("VmRSS:") - before
 }
 
 /// Processor time while one compaction hangs in the file system, level 0 has too many
@@ -276,6 +308,19 @@ fn an_old_snapshot_does_not_keep_ten_memtables_in_memory() {
     // Each of ten rounds has 8 MB.
     let kib = measure("old snapshot");
     assert!(kib < 60 << 10, "{} MiB are in memory after ten flushes", kib >> 10);
+}
+
+#[test]
+fn a_bulk_load_of_large_values_does_not_queue_them_in_memory() {
+    let mib = measure("bulk load of large values") >> 10;
+    // One each is laid out, waits and is written, with what it is laid out in and compressed to.
+    assert!(mib < 12 * (LARGE_VALUE_BYTES >> 20), "{mib} MiB more, with values of 8 MiB");
+}
+
+#[test]
+fn who_goes_on_with_a_bulk_load_that_failed_does_not_fill_the_memory() {
+    let mib = measure("bulk load after a failure") >> 10;
+    assert!(mib < 30, "{mib} MiB for entries that were refused");
 }
 
 #[test]

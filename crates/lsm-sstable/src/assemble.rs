@@ -88,6 +88,18 @@ impl BuiltBlocks {
         self.images.len() >= LOAD_BYTES
     }
 
+    /// The memory that they take, with what is kept of it for the next ones.
+    #[must_use]
+    pub const fn memory_bytes(&self) -> usize {
+        let of_blocks = self.blocks.capacity() * size_of::<Built>()
+            + self.payload_ends.capacity() * size_of::<(usize, Compression)>();
+        self.images.capacity()
+            + self.payloads.capacity()
+            + self.keys.capacity()
+            + self.hashes.capacity() * size_of::<u64>()
+            + of_blocks
+    }
+
     /// Does what [`append`](crate::TableWriter::append) would else do with them, as far as it
     /// does not depend on their place. `compression` is that of the table.
     pub fn compress(&mut self, compression: Compression) {

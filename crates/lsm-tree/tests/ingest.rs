@@ -204,6 +204,24 @@ fn one_that_is_dropped_or_empty_leaves_nothing_behind() {
 }
 
 #[test]
+fn values_of_all_lengths_arrive_though_few_of_the_long_ones_may_wait() {
+    let db = open(&MemFs::new());
+    let keyspace = keyspace(&db);
+    let length = |i: u32| 10_usize << (i * 7 % 19);
+    let mut ingestion = keyspace.ingestion().unwrap();
+    for i in 0..400 {
+        ingestion.insert(key(i), vec![i as u8; length(i)]).unwrap();
+    }
+    ingestion.finish().unwrap();
+    for (i, item) in (0..).zip(keyspace.iter()) {
+        let (found, value) = item.unwrap();
+        assert_eq!((&*found, value.len()), (key(i).as_bytes(), length(i)));
+        assert!(value.iter().all(|&byte| byte == i as u8), "key {i} has another one's value");
+    }
+    assert_eq!(keyspace.len().unwrap(), 400);
+}
+
+#[test]
 fn a_kill_or_a_power_cut_before_finish_leaves_nothing() {
     let fs = MemFs::new();
     let db = open(&fs);

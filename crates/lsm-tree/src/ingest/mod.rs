@@ -19,8 +19,8 @@ use pipeline::{Loader, Rear};
 ///
 /// Several times as fast as inserting them. Nothing is visible until
 /// [`finish`](Self::finish), which makes all of it visible at once; dropping it without that
-/// leaves nothing behind. Memory stays within a few MiB, and eight bytes an entry of the
-/// table being written for its filter.
+/// leaves nothing behind. Memory stays within a few MiB, or a few times the largest value where
+/// that is more, and eight bytes an entry of the table being written for its filter.
 ///
 /// ```
 /// # fn main() -> lsm_tree::Result<()> {
@@ -80,6 +80,10 @@ impl Ingestion {
     #[inline]
     pub fn insert(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
         let (key, value) = (key.as_ref(), value.as_ref());
+        if let Some(failure) = &self.failure {
+            // What nobody will write must not pile up.
+            return Err(failure.clone());
+        }
         if let Err(why) = self.front.add(key, value) {
             return Err(self.refused(key, why));
         }
@@ -129,9 +133,6 @@ impl Ingestion {
 
     /// Gives the finished blocks to the rear half.
     fn hand_over(&mut self) -> Result<()> {
-        if let Some(failure) = &self.failure {
-            return Err(failure.clone());
-        }
         let built = self.front.take(self.loader.spare());
         self.loader.write(built).inspect_err(|error| self.failure = Some(error.clone()))
     }

@@ -22,6 +22,13 @@ pub(super) type Tables = Vec<std::sync::Arc<TableHandle>>;
 /// they come to about a MiB and a half.
 const MAX_WAITING: usize = 16;
 
+/// So many bytes of them wait at most, as large values make large loads; but one load may
+/// always wait.
+const MAX_WAITING_BYTES: usize = 4 << 20;
+
+/// The memory of a larger load is not kept for the next one.
+const MAX_SPARE_BYTES: usize = 256 << 10;
+
 /// While so many wait, the calling thread compresses its load itself: whichever of the two
 /// has time does that part of the work.
 const LONG_LINE: usize = 2;
@@ -179,6 +186,10 @@ struct Line {
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<BuiltBlocks>,
+    /// The memory of those that wait.
+    waiting_bytes: usize,
+    /// Whether the one who adds waits for room.
+    wants_room: bool,
     spare: Vec<BuiltBlocks>,
     /// What is to come of it, once nothing is added any more: true for tables, false for
     /// nothing.
@@ -187,20 +198,37 @@ struct State {
     outcome: Option<Result<Tables>>,
 }
 
+impl State {
+    /// Whether a load of `bytes` has to wait before it may wait in line.
+    fn is_full_for(&self, bytes: usize) -> bool {
+        let is_too_much = self.waiting_bytes.saturating_add(bytes) > MAX_WAITING_BYTES;
+        self.waiting.len() >= MAX_WAITING || (is_too_much && !self.waiting.is_empty())
+    }
+
+    /// Whether there is so much room that it is worth while to wake who waits for it; in any
+    /// case once nothing is in line.
+    fn has_much_room(&self) -> bool {
+        self.waiting.len() <= MAX_WAITING / 2 && self.waiting_bytes <= MAX_WAITING_BYTES / 2
+    }
+}
+
 impl Line {
     /// Waits for room, and adds a load. Says why the other one has given up.
     fn put(&self, mut built: BuiltBlocks) -> Result<()> {
         if self.state.lock().waiting.len() >= LONG_LINE {
             built.compress(self.compression);
         }
+        let bytes = built.memory_bytes();
         let mut state = self.state.lock();
-        while state.waiting.len() >= MAX_WAITING && state.outcome.is_none() {
+        while state.is_full_for(bytes) && state.outcome.is_none() {
+            state.wants_room = true;
             self.changed.wait(&mut state);
         }
         if let Some(Err(error)) = &state.outcome {
             return Err(error.clone());
         }
         state.waiting.push_back(built);
+        state.waiting_bytes += bytes;
         if state.waiting.len() == 1 {
             self.changed.notify_one();
         }
@@ -209,15 +237,16 @@ impl Line {
 
     /// Waits for a load. `None` at the end.
     fn take(&self, emptied: Option<BuiltBlocks>) -> Option<BuiltBlocks> {
+        let worth_keeping = emptied.filter(|emptied| emptied.memory_bytes() <= MAX_SPARE_BYTES);
         let mut state = self.state.lock();
-        state.spare.extend(emptied);
+        state.spare.extend(worth_keeping);
         loop {
             if state.end == Some(false) {
                 return None;
             }
             if let Some(built) = state.waiting.pop_front() {
-                // Who waits for room is woken once there is some to make it worth while.
-                if state.waiting.len() == MAX_WAITING / 2 {
+                state.waiting_bytes -= built.memory_bytes();
+                if state.has_much_room() && std::mem::take(&mut state.wants_room) {
                     self.changed.notify_one();
                 }
                 return Some(built);
