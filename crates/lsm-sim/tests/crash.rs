@@ -304,3 +304,46 @@ fn what_was_replayed_but_not_flushed_is_replayed_again_after_the_next_kill() {
     assert_eq!(one.len().unwrap(), 100);
     assert_eq!(two.len().unwrap(), 100, "the second recovery skipped what the first one had not flushed");
 }
+
+/// While the manifest with a bulk load is made durable, somebody writes other keys, and
+/// somebody sees those and not yet the load.
+#[test]
+fn an_ingestion_does_not_outlive_what_was_seen_before_it() {
+    let open = |fs: Arc<dyn Fs>| {
+        let mut options = Options::default();
+        options.advanced().fs(fs).seed(1);
+        let database = options.open(DIR).unwrap();
+        let keyspace = database.keyspace("k", KeyspaceOptions::default()).unwrap();
+        (database, keyspace)
+    };
+    for seed in 0..20 {
+        let disk = new_disk();
+        let writing: Arc<Mutex<Option<(lsm_tree::Database, lsm_tree::Keyspace)>>> = Arc::default();
+        let at_sync = Arc::clone(&writing);
+        let fs = HookFs::new(Arc::new(disk.clone()), move |call, path| {
+            let is_manifest =
+                path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("MANIFEST"));
+            if call == Call::Sync
+                && is_manifest
+                && let Some((database, other)) = at_sync.lock().unwrap().take()
+            {
+                other.insert("z", "seen").unwrap();
+                let snapshot = database.snapshot();
+                assert_eq!(snapshot.get(&other, "z").unwrap().unwrap(), "seen");
+                assert_eq!(snapshot.get(&other, "a").unwrap(), None);
+            }
+            Ok(())
+        });
+        let (database, keyspace) = open(Arc::new(fs));
+        let mut ingestion = keyspace.ingestion().unwrap();
+        ingestion.insert("a", "ingested").unwrap();
+        *writing.lock().unwrap() = Some((database.clone(), keyspace.clone()));
+        ingestion.finish().unwrap();
+        assert!(writing.lock().unwrap().is_none(), "the manifest was not synced");
+        let left = disk.power_cut(seed);
+        let (_database, keyspace) = open(Arc::new(left));
+        assert_eq!(keyspace.get("a").unwrap().unwrap(), "ingested", "seed {seed}");
+        let seen = keyspace.get("z").unwrap();
+        assert_eq!(seen.as_deref(), Some(&b"seen"[..]), "seed {seed}: a write is gone that was there before");
+    }
+}

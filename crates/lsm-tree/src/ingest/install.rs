@@ -6,12 +6,14 @@
 //!    until under the commit lock there are none. From then on writers of keys in between
 //!    wait ([`Hold`]), in the worst case from a few flushes before. Readers never wait.
 //! 2. In the same step the ingestion takes its number X; the log is made durable up to there,
-//!    so that power loss leaves a prefix of the order of writes.
+//!    so that power loss leaves a prefix of the order of writes below X.
 //! 3. The tables, renumbered, join the manifest at a place with nothing newer below, claimed
 //!    as a compaction would claim it.
 //! 4. The view is swapped at a number Y of its own. For snapshots between X and Y, who saw
 //!    nothing of the ingestion, the new version is not exact; all others may use it, since
 //!    nobody wrote a key in between from X to Y.
+//! 5. The log is made durable up to Y before anybody is told that the ingestion is: until then
+//!    power loss could keep it and take writes of other keys that were seen before it was.
 
 use crate::Result;
 use crate::background::compact::Claim;
@@ -26,6 +28,7 @@ use lsm_log::LogPosition;
 use lsm_memtable::Memtable;
 use lsm_types::{Cursor, InternalKey, KeySpan, SeqNo};
 use lsm_version::{Change, Edit, LEVELS, Needed, Placement, Run, SuperVersion, TableHandle, Version};
+use std::cell::Cell;
 use std::sync::Arc;
 
 /// After so many flushes that did not suffice, writers wait for the next one.
@@ -61,25 +64,27 @@ impl Engine {
         span: &KeySpan,
         raw_bytes: u64,
     ) -> Result<()> {
-        let installed = self.try_ingest(core, tables, span);
-        if installed.is_err() {
-            discard(&self.store, tables);
-            return installed;
-        }
+        let seen_at = self.try_ingest(core, tables, span).inspect_err(|_| discard(&self.store, tables))?;
         let bytes = tables.iter().map(|table| table.size_bytes()).sum();
         Counters::add(&core.counters.written_bytes, raw_bytes);
         Counters::add(&core.counters.flushed_bytes, bytes);
         self.refresh_pressure(core);
         self.compact_soon(core);
-        Ok(())
+        self.sync_log(seen_at)
     }
 
-    fn try_ingest(&self, core: &Arc<Core>, tables: &[Arc<TableHandle>], span: &KeySpan) -> Result<()> {
+    /// Says how far the log reached when readers saw the tables first.
+    fn try_ingest(
+        &self,
+        core: &Arc<Core>,
+        tables: &[Arc<TableHandle>],
+        span: &KeySpan,
+    ) -> Result<LogPosition> {
         // It may make one run more.
         self.admit(core, 0)?;
         let (_hold, place) = self.take_place(core, span)?;
         self.sync_log(place.log_end)?;
-        self.install_ingested(core, tables, span, place.seqno)
+        self.install_ingested(core, tables, span, place)
     }
 
     /// Waits until no memtable holds anything in `span`, keeps it so, and takes a number.
@@ -116,8 +121,9 @@ impl Engine {
         core: &Arc<Core>,
         written: &[Arc<TableHandle>],
         span: &KeySpan,
-        seqno: SeqNo,
-    ) -> Result<()> {
+        place: Place,
+    ) -> Result<LogPosition> {
+        let Place { seqno, log_end } = place;
         let renumbered = |table: &Arc<TableHandle>| {
             let meta = table.meta().renumbered(seqno);
             meta.map(|meta| self.store.handle(table.number(), meta))
@@ -136,8 +142,10 @@ impl Engine {
             Edit::Counters { next_file: 0, next_seqno: seqno + 1, next_keyspace: 0 },
         ];
         let step = Step::Tables { change, flushed_rotation: 0, more_edits };
+        let seen_at = Cell::new(log_end);
         let at_new_seqno = |swap: &mut dyn FnMut(Needed)| {
-            self.burn_seqno(|_, bound| {
+            self.burn_seqno(|state, bound| {
+                seen_at.set(state.log.end());
                 core.dead.forget();
                 swap(hold::who_may_see(seqno, bound, self.snapshots.live()));
             });
@@ -146,7 +154,7 @@ impl Engine {
         let installed =
             view::install(&self.store, core, step, self.clock.published(), live, Some(&at_new_seqno));
         drop(claim);
-        installed
+        installed.map(|()| seen_at.get())
     }
 
     /// The deepest level down to which nothing overlaps `span`, where the strategy keeps
