@@ -8,6 +8,7 @@ use lsm_tree::{Database, Durability, Error, Execution, KeyspaceOptions, Options,
 use lsm_vfs::{Fs, MemFs, OsFs};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 const DIR: &str = "db";
 
@@ -81,6 +82,46 @@ fn who_only_reads_a_closed_database_changes_no_file() {
         assert!(changes.lock().unwrap().is_empty(), "{:?}", changes.lock().unwrap());
         assert!(contents(&disk) == before, "a file has changed");
     }
+}
+
+/// A database that was closed cleanly while two runs of the same keys were in level 0, which
+/// would be merged at rest.
+fn closed_before_it_rested() -> MemFs {
+    let disk = MemFs::new();
+    let database = open(&disk).unwrap();
+    let keyspace = database.keyspace("k", KeyspaceOptions::default()).unwrap();
+    for round in 0..2_u8 {
+        for key in 0..60_u8 {
+            keyspace.insert([key], [round; 100]).unwrap();
+        }
+        keyspace.flush().unwrap();
+    }
+    database.close().unwrap();
+    disk
+}
+
+#[test]
+fn who_only_reads_does_not_tidy_what_others_have_left() {
+    let disk = closed_before_it_rested();
+    let before = contents(&disk);
+    let runs = |database: &Database| database.stats().keyspaces[0].levels[0].runs;
+    let database = options(Arc::new(disk.clone()), true).open(DIR).unwrap();
+    let keyspace = database.keyspace("k", KeyspaceOptions::default()).unwrap();
+    assert_eq!(runs(&database), 2);
+    for _ in 0..10 {
+        assert_eq!(keyspace.len().unwrap(), 60);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(contents(&disk) == before, "a file has changed");
+    // Once something is written, rest is as good as ever.
+    keyspace.insert([0], "new").unwrap();
+    let mut looks = 0;
+    while runs(&database) > 1 {
+        looks += 1;
+        assert!(looks < 500, "what others have left is never tidied");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(keyspace.len().unwrap(), 60);
 }
 
 /// What is done first to a database that was opened after a clean close.

@@ -4,7 +4,7 @@
 //!
 //! After a clean close there is nothing to make durable and nothing to remove, and all but
 //! the reading is left to the first write or other change (`Engine::begin_log`): who only
-//! reads changes no file.
+//! reads changes no file, unless a compaction is due.
 
 use crate::core::Core;
 use crate::engine::Engine;

@@ -170,10 +170,14 @@ impl Engine {
     }
 
     /// Sets out to do what is worth doing at rest, if there is any of it: level 0 gives
-    /// cause, and memory that is kept for memtables to come.
+    /// cause, and memory that is kept for memtables to come. Not while nothing was written
+    /// since a clean close: who only reads changes no file.
     fn look_for_rest_soon(&self, core: &Core) {
         let view = core.history.latest();
         if view.tables.level(0).runs().is_empty() && view.active.spare_bytes() == 0 {
+            return;
+        }
+        if !self.commit.lock().log.has_begun() {
             return;
         }
         core.written_before.store(core.counters.written_bytes.load(Ordering::Relaxed), Ordering::Relaxed);

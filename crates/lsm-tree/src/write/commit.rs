@@ -338,6 +338,12 @@ impl Engine {
         if state.full_segments.len() > 1 {
             self.scheduler.submit(Work::ReleaseLog);
         }
+        // Who looked for rest before has been told that nothing was written.
+        for active in state.active.values() {
+            if !active.core.history.latest().tables.level(0).runs().is_empty() {
+                self.compact_soon(&active.core);
+            }
+        }
         Ok(())
     }
 
