@@ -45,9 +45,16 @@ impl Memtable {
         Self::with_spare(self.options.clone(), self.spare.clone())
     }
 
-    /// Gives back what is kept for successors.
+    /// Gives back what is kept for successors, and what would be of memtables that are held:
+    /// until much is written again.
     pub fn release_spare(&self) {
         self.spare.clear();
+    }
+
+    /// Whether memory is kept for successors, or will be once a memtable is gone.
+    #[must_use]
+    pub fn keeps_spare(&self) -> bool {
+        self.spare.is_wanted()
     }
 
     /// Bytes that are kept for successors: no more than the largest memtable had.

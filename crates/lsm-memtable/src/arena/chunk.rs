@@ -136,26 +136,35 @@ impl Drop for Chunk {
 /// Chunks of memtables that are gone. Shared by a memtable and its successors.
 #[derive(Debug)]
 pub(crate) struct Spare {
-    /// Guards itself; a leaf. At most one chunk of each length, so no more than the largest
-    /// memtable had.
-    chunks: Mutex<Vec<Chunk>>,
+    /// Guards itself; a leaf.
+    kept: Mutex<Kept>,
     /// Whether long chunks should be on huge pages, of which the last is there as a whole
     /// though hardly touched.
     on_huge_pages: bool,
 }
 
+#[derive(Debug, Default)]
+struct Kept {
+    /// At most one of each length, so no more than the largest memtable had.
+    chunks: Vec<Chunk>,
+    /// Whether chunks are kept: from the taking of one that is worth it until all are given
+    /// back. Who held a memtable for long may let go of it when nobody writes any more.
+    is_wanted: bool,
+}
+
 impl Spare {
     /// Keeps nothing yet.
     pub(crate) fn new(on_huge_pages: bool) -> Self {
-        Self { chunks: Mutex::new(Vec::new()), on_huge_pages }
+        Self { kept: Mutex::default(), on_huge_pages }
     }
 
     /// A chunk of so many bytes, with any contents.
     pub(crate) fn take(&self, bytes: usize) -> Chunk {
         let kept = {
-            let mut chunks = self.chunks.lock();
-            let at = chunks.iter().position(|chunk| chunk.layout.size() == bytes.max(FIRST_CHUNK));
-            at.map(|at| chunks.swap_remove(at))
+            let mut kept = self.kept.lock();
+            kept.is_wanted |= bytes >= WORTH_KEEPING;
+            let at = kept.chunks.iter().position(|chunk| chunk.layout.size() == bytes.max(FIRST_CHUNK));
+            at.map(|at| kept.chunks.swap_remove(at))
         };
         kept.unwrap_or_else(|| Chunk::new(bytes, self.on_huge_pages))
     }
@@ -163,25 +172,32 @@ impl Spare {
     /// Keeps a chunk that nobody reads any more, if it is worth it.
     pub(crate) fn give(&self, chunk: Chunk) {
         let bytes = chunk.layout.size();
-        let mut chunks = self.chunks.lock();
-        if bytes >= WORTH_KEEPING && chunks.iter().all(|other| other.layout.size() != bytes) {
-            chunks.push(chunk);
+        let mut kept = self.kept.lock();
+        let is_new = || kept.chunks.iter().all(|other| other.layout.size() != bytes);
+        if bytes >= WORTH_KEEPING && kept.is_wanted && is_new() {
+            kept.chunks.push(chunk);
         } else {
             // Freeing takes a while; nobody should wait for it.
-            drop(chunks);
+            drop(kept);
             drop(chunk);
         }
     }
 
-    /// Gives all back to the system.
+    /// Gives all back to the system, and what comes later as well, until somebody writes so
+    /// much that he takes a chunk worth keeping.
     pub(crate) fn clear(&self) {
-        let chunks = std::mem::take(&mut *self.chunks.lock());
-        drop(chunks);
+        let kept = std::mem::take(&mut *self.kept.lock());
+        drop(kept);
+    }
+
+    /// Whether something is kept, or will be once a memtable is gone.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.kept.lock().is_wanted
     }
 
     /// Bytes kept.
     pub(crate) fn bytes(&self) -> usize {
-        self.chunks.lock().iter().map(|chunk| chunk.layout.size()).sum()
+        self.kept.lock().chunks.iter().map(|chunk| chunk.layout.size()).sum()
     }
 }
 
@@ -206,5 +222,20 @@ mod tests {
         assert_eq!(spare.bytes(), 2 * HUGE_PAGE_BYTES);
         spare.clear();
         assert_eq!(spare.bytes(), 0);
+    }
+
+    #[test]
+    fn what_comes_back_after_all_was_given_back_is_not_kept() {
+        let spare = Spare::new(true);
+        assert!(!spare.is_wanted());
+        let [early, late] = [(); 2].map(|()| spare.take(HUGE_PAGE_BYTES));
+        assert!(spare.is_wanted());
+        spare.clear();
+        spare.give(early);
+        spare.give(spare.take(FIRST_CHUNK));
+        assert_eq!(spare.bytes(), 0, "nobody writes much");
+        spare.give(spare.take(2 * HUGE_PAGE_BYTES));
+        spare.give(late);
+        assert_eq!(spare.bytes(), 3 * HUGE_PAGE_BYTES);
     }
 }

@@ -56,6 +56,10 @@ impl Spare {
 
     pub(crate) fn clear(&self) {}
 
+    pub(crate) fn is_wanted(&self) -> bool {
+        false
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         0
     }

@@ -170,11 +170,11 @@ impl Engine {
     }
 
     /// Sets out to do what is worth doing at rest, if there is any of it: level 0 gives
-    /// cause, and memory that is kept for memtables to come. Not while nothing was written
+    /// cause, and memory that is kept for memtables to come, or will be. Not while nothing was written
     /// since a clean close: who only reads changes no file.
     fn look_for_rest_soon(&self, core: &Core) {
         let view = core.history.latest();
-        if view.tables.level(0).runs().is_empty() && view.active.spare_bytes() == 0 {
+        if view.tables.level(0).runs().is_empty() && !view.active.keeps_spare() {
             return;
         }
         if !self.commit.lock().log.has_begun() {
@@ -306,6 +306,7 @@ impl Engine {
 #[cfg(all(test, not(lsm_loom)))]
 mod tests {
     use crate::{Database, KeyspaceOptions};
+    use std::sync::Arc;
     use std::time::Duration;
 
     #[test]
@@ -326,6 +327,31 @@ mod tests {
             looks += 1;
             assert!(looks < 500, "memory is kept for ever");
             lsm_sync::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    #[test]
+    fn memory_of_a_memtable_that_an_iterator_held_until_all_was_at_rest_goes_back() {
+        for level_base_bytes in [1024, 256 << 20] {
+            let directory = tempfile::tempdir().unwrap();
+            let db = Database::open(directory.path()).unwrap();
+            let options = KeyspaceOptions::default().level_base_size(level_base_bytes);
+            let keyspace = db.keyspace("k", options).unwrap();
+            for number in 0..100_000_u32 {
+                keyspace.insert(number.to_be_bytes(), [7; 100]).unwrap();
+            }
+            let held = Arc::downgrade(&keyspace.core.history.latest().active);
+            let iterator = keyspace.iter();
+            keyspace.flush().unwrap();
+            lsm_sync::thread::sleep(Duration::from_millis(500));
+            assert!(held.upgrade().is_some(), "the iterator reads it");
+            drop(iterator);
+            let mut looks = 0;
+            while held.upgrade().is_some() || keyspace.core.history.latest().active.spare_bytes() > 0 {
+                looks += 1;
+                assert!(looks < 500, "memory is kept for ever");
+                lsm_sync::thread::sleep(Duration::from_millis(20));
+            }
         }
     }
 }

@@ -86,9 +86,14 @@ impl Default for TreeSpare {
 }
 
 impl TreeSpare {
-    /// Gives all back to the system.
+    /// Gives all back to the system, and what comes later as well, until much is written.
     pub(crate) fn clear(&self) {
         [&self.records, &self.leaves, &self.inners].into_iter().for_each(|spare| spare.clear());
+    }
+
+    /// Whether something is kept, or will be once a memtable is gone.
+    pub(crate) fn is_wanted(&self) -> bool {
+        [&self.records, &self.leaves, &self.inners].into_iter().any(|spare| spare.is_wanted())
     }
 
     /// Bytes kept.
