@@ -103,3 +103,19 @@ fn clear_gives_the_space_back_under_every_strategy() {
         assert_eq!(keyspace.len().unwrap(), 1);
     }
 }
+
+#[test]
+fn a_batch_counts_for_each_keyspace_what_it_writes_to_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let db = Database::open(directory.path()).unwrap();
+    let [few, much] = ["few", "much"].map(|name| db.keyspace(name, KeyspaceOptions::default()).unwrap());
+    for number in 0..10_u32 {
+        let mut batch = db.batch();
+        batch.insert(&few, "x", "y").insert(&much, number.to_be_bytes(), [7; 96]).remove(&few, "x");
+        batch.commit().unwrap();
+    }
+    let stats = db.stats();
+    let written = |name| stats.keyspaces.iter().find(|keyspace| keyspace.name == name).unwrap().written_bytes;
+    assert_eq!(written("few"), 10 * 3);
+    assert_eq!(written("much"), 10 * 100);
+}

@@ -185,6 +185,16 @@ impl Engine {
         self.scheduler.set_timer(at_ns, Work::LookForRest(core.id));
     }
 
+    /// Has keyspaces looked at that could use rest, when the log begins: who looked before
+    /// has found that nothing was written.
+    pub(crate) fn look_again_for_rest(&self, state: &CommitState) {
+        for active in state.active.values() {
+            if !active.core.history.latest().tables.level(0).runs().is_empty() {
+                self.compact_soon(&active.core);
+            }
+        }
+    }
+
     /// Tidies if little was written since the last look, or else looks again later.
     pub(crate) fn look_for_rest(&self, core: &Core) {
         let written = core.counters.written_bytes.load(Ordering::Relaxed);

@@ -183,6 +183,8 @@ impl Write for Batch<'_> {
                     active.core.dead.inserting(seqno, entry.key);
                 }
                 apply(&active.memtable, seqno, entry.kind, entry.key, entry.value);
+                let bytes = entry.key.len() + entry.value.len();
+                Counters::add(&active.core.counters.written_bytes, bytes as u64);
             }
         }
         Ok(())
@@ -255,9 +257,6 @@ impl Engine {
         }
         let mut batch = Batch { engine: self, cores, entries, count };
         let committed = self.commit(&mut batch)?;
-        if let Some(core) = cores.first() {
-            Counters::add(&core.counters.written_bytes, entries.len() as u64);
-        }
         self.after_commit(committed, durability)
     }
 
@@ -338,12 +337,7 @@ impl Engine {
         if state.full_segments.len() > 1 {
             self.scheduler.submit(Work::ReleaseLog);
         }
-        // Who looked for rest before has been told that nothing was written.
-        for active in state.active.values() {
-            if !active.core.history.latest().tables.level(0).runs().is_empty() {
-                self.compact_soon(&active.core);
-            }
-        }
+        self.look_again_for_rest(state);
         Ok(())
     }
 
