@@ -68,11 +68,6 @@ const fn offsets_at(count: usize) -> usize {
 }
 
 impl Layout {
-    /// Entries in the block, at least one.
-    pub(crate) const fn count(&self) -> usize {
-        self.count as usize
-    }
-
     /// Bytes before the rows of a block of `count` entries with these flags.
     pub(crate) const fn rows_at(count: usize, flags: u16) -> usize {
         let [_, _, _, rows_at] = Self::starts(count, flags);
@@ -162,11 +157,6 @@ impl Row {
     #[inline]
     pub(crate) const fn value(self) -> Range<usize> {
         self.value_at as usize..self.end as usize
-    }
-
-    /// Key and value, side by side.
-    pub(crate) const fn both(self) -> Range<usize> {
-        self.key_at as usize..self.end as usize
     }
 }
 

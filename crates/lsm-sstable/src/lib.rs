@@ -57,7 +57,6 @@ pub use written::WrittenBlocks;
 mod writer;
 pub use writer::{TableWriter, WriterOptions};
 mod context;
-mod rows;
 pub use context::{CacheStats, TableContext};
 mod source;
 mod table;

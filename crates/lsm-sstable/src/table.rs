@@ -3,12 +3,11 @@
 //! their inputs; never writes.
 
 use crate::block::Layout;
-use crate::cache::{Admission, Block, Draft, Slots};
+use crate::cache::{Block, Draft, Slots};
 use crate::filter::Filter;
 use crate::format::{FOOTER_BYTES, Footer, HEADER_BYTES, Header, Sections, StoredBlock};
 use crate::hash::fingerprint;
 use crate::index::Index;
-use crate::rows::MAX_ROW_BYTES;
 use crate::source::Source;
 use crate::{Error, ReadOptions, TableContext, TableCursor, TableMeta, WrittenBlocks, tombstones};
 use lsm_types::{RangeTombstone, RangeTombstoneSet, SeqNo, Slice, Trailer, ValueKind};
@@ -228,48 +227,12 @@ impl Table {
     ) -> Result<Option<Found>, Error> {
         let Some(newest) = snapshot.checked_sub(1) else { return Ok(None) };
         let Some(at) = self.index.find(user_key, newest) else { return Ok(None) };
-        let Some(block) = self.source.context.cached(&self.slots, at) else {
-            return self.get_uncached(at, user_key, hash, snapshot);
-        };
+        let block = self.block(at, true)?;
         let view = block.view();
         let Some(entry) = view.find(user_key, fingerprint(hash), snapshot) else { return Ok(None) };
         let trailer = view.trailer(entry);
         let value = view.row(entry).value();
         Ok(Some(Found::new(trailer, block.into_slice(value))))
-    }
-
-    /// A get whose block `at` is not cached: from a cached row, or from the file. Where the
-    /// block is not worth caching whole, the row is.
-    #[cold]
-    fn get_uncached(
-        &self,
-        at: usize,
-        user_key: &[u8],
-        hash: u64,
-        snapshot: SeqNo,
-    ) -> Result<Option<Found>, Error> {
-        let Source { context, id, .. } = &self.source;
-        let rows = context.rows();
-        if let Some((trailer, value)) = rows.get(*id, hash, user_key, snapshot) {
-            return Ok(Some(Found::new(trailer, Slice::copy_from(value.as_bytes()))));
-        }
-        context.count_miss();
-        let is_back = rows.is_back(*id, at);
-        let admission = if is_back { Admission::Always } else { Admission::IfRoom };
-        let (block, is_cached) = self.read_block_if(at, admission)?;
-        let view = block.view();
-        let Some(entry) = view.find(user_key, fingerprint(hash), snapshot) else { return Ok(None) };
-        let (trailer, row) = (view.trailer(entry), view.row(entry));
-        // The newest in the table: nothing in it is too new for this reader.
-        if (is_back || !is_cached) && snapshot > self.meta.highest_seqno {
-            let bytes = view.image().get(row.both()).unwrap_or_default();
-            let is_kept = rows.insert((*id, hash), bytes, user_key.len() as u16, trailer, context.blocks());
-            if is_kept && !is_cached {
-                // A copy, so that the block goes.
-                return Ok(Some(Found::new(trailer, Slice::copy_from(view.value(entry)))));
-            }
-        }
-        Ok(Some(Found::new(trailer, block.into_slice(row.value()))))
     }
 
     /// Takes over the blocks that were kept while this very table was written, so that its
@@ -306,22 +269,6 @@ impl Table {
         extent.map_or(self.sections.filter_at, |(start, _)| start)
     }
 
-    /// A data block from the file, for a get; and whether it is cached now. One of few large
-    /// entries is cached in any case.
-    fn read_block_if(&self, at: usize, admission: Admission) -> Result<(Block, bool), Error> {
-        let (start, end) = self.extent(at)?;
-        let outcome = self.source.with_stored(start, end, |stored| {
-            self.source.context.count_read(1, end - start);
-            let (mut draft, layout) = self.draft_from(at, stored, admission)?;
-            if admission == Admission::IfRoom && draft.image().len() / layout.count() > MAX_ROW_BYTES {
-                draft.admit();
-            }
-            let is_cached = draft.is_cached();
-            Ok((draft.finish(layout, &self.slots, at), is_cached))
-        });
-        outcome?
-    }
-
     /// A data block from the cache or the file.
     #[inline]
     pub(crate) fn block(&self, at: usize, fill_cache: bool) -> Result<Block, Error> {
@@ -333,11 +280,7 @@ impl Table {
 
     #[inline]
     pub(crate) fn cached_block(&self, at: usize) -> Option<Block> {
-        let block = self.source.context.cached(&self.slots, at);
-        if block.is_none() {
-            self.source.context.count_miss();
-        }
-        block
+        self.source.context.cached(&self.slots, at)
     }
 
     /// Has the first lines fetched of a block that will be asked for soon, if it is cached.
@@ -358,19 +301,13 @@ impl Table {
 
     /// A data block from bytes that were read.
     pub(crate) fn block_from(&self, at: usize, stored: &[u8], fill_cache: bool) -> Result<Block, Error> {
-        let (draft, layout) = self.draft_from(at, stored, fill_cache.into())?;
-        Ok(draft.finish(layout, &self.slots, at))
-    }
-
-    /// The checked image of a data block from bytes that were read.
-    fn draft_from(&self, at: usize, stored: &[u8], admission: Admission) -> Result<(Draft, Layout), Error> {
         let (start, _) = self.extent(at)?;
         let (uid, path) = (self.source.uid, &self.source.path);
         let stored = StoredBlock::check(stored, uid, start, path)?;
-        let mut draft = Draft::new(self.slots.cache(), stored.image_bytes(path, start)?, admission);
+        let mut draft = Draft::new(self.slots.cache(), stored.image_bytes(path, start)?, fill_cache.into());
         stored.decompress_into(draft.image(), start, path)?;
         let layout = self.layout_of(draft.image(), start)?;
-        Ok((draft, layout))
+        Ok(draft.finish(layout, &self.slots, at))
     }
 
     /// Checks the image of the data block at `start`.

@@ -27,8 +27,6 @@ pub(crate) struct Held {
 
 struct Store {
     capacity_bytes: u64,
-    /// What blocks leave of the capacity to cached rows.
-    left_free_bytes: u64,
     held: Held,
     slab: Slab,
     is_large: bool,
@@ -62,7 +60,6 @@ impl BlockCache {
         let is_large = capacity_bytes >= LARGE_CACHE_BYTES;
         let mut store = Store {
             capacity_bytes,
-            left_free_bytes: 0,
             held: Held::default(),
             slab: Slab::new(),
             is_large,
@@ -78,13 +75,6 @@ impl BlockCache {
     /// Gives the cache a new size, evicting what no longer fits.
     pub(crate) fn set_capacity_bytes(&self, capacity_bytes: u64) {
         self.store.lock().set_capacity_bytes(capacity_bytes);
-    }
-
-    /// Leaves so many bytes of the capacity to others, evicting what no longer fits.
-    pub(crate) fn leave_free(&self, bytes: u64) {
-        let mut store = self.store.lock();
-        store.left_free_bytes = bytes;
-        store.make_room(0);
     }
 
     /// Evicts everything: cached blocks keep the cache.
@@ -172,23 +162,18 @@ impl Store {
         self.held.cached_blocks -= 1;
     }
 
-    /// What blocks may take up together.
-    const fn limit_bytes(&self) -> u64 {
-        self.capacity_bytes.saturating_sub(self.left_free_bytes)
-    }
-
     /// Whether so many bytes more may be cached as it is.
     const fn has_room(&self, bytes: u64) -> bool {
-        self.held.cached_bytes.saturating_add(bytes) <= self.limit_bytes()
+        self.held.cached_bytes.saturating_add(bytes) <= self.capacity_bytes
     }
 
     /// Evicts until so many bytes more may be cached; false when they cannot be.
     fn make_room(&mut self, bytes: u64) -> bool {
-        match self.limit_bytes().checked_sub(bytes) {
+        match self.capacity_bytes.checked_sub(bytes) {
             Some(limit) => self.evict_down_to(limit),
             None => {
                 // What was being loaded while the cache was made smaller still goes.
-                self.evict_down_to(self.limit_bytes());
+                self.evict_down_to(self.capacity_bytes);
                 false
             }
         }
@@ -303,13 +288,6 @@ impl Draft {
     /// Whether it is of this cache.
     pub(crate) fn is_of(&self, cache: &Arc<BlockCache>) -> bool {
         Arc::ptr_eq(&self.cache, cache)
-    }
-
-    /// Has it cached after all, if others can be evicted for it.
-    pub(crate) fn admit(&mut self) {
-        if let (false, Some(image)) = (self.is_cached, &self.image) {
-            self.is_cached = self.cache.store.lock().admit(image.bytes().len(), Admission::Always);
-        }
     }
 
     /// The image, to be written: initialised, with any contents.
