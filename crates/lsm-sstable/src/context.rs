@@ -3,7 +3,6 @@
 
 use crate::Error;
 use crate::cache::{Block, BlockCache, Slots};
-use crate::rows::RowCache;
 use lsm_sync::atomic::{AtomicU64, Ordering::Relaxed};
 use lsm_vfs::{File, Fs};
 use quick_cache::UnitWeighter;
@@ -19,7 +18,6 @@ use std::sync::Arc;
 pub struct TableContext {
     fs: Arc<dyn Fs>,
     blocks: lsm_sync::Arc<BlockCache>,
-    rows: RowCache,
     files: Cache<u64, Arc<dyn File>, UnitWeighter, BuildHasherDefault<KeyHasher>>,
     counters: Counters,
     /// The next table's key in cache and pool. Relaxed: only uniqueness matters.
@@ -86,7 +84,7 @@ impl HitCounter {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheStats {
-    /// Look-ups that found their block or row.
+    /// Look-ups that found their block.
     pub hits: u64,
     /// Look-ups that had to read.
     pub misses: u64,
@@ -94,14 +92,12 @@ pub struct CacheStats {
     pub blocks_read: u64,
     /// Bytes of blocks read from files, as stored.
     pub bytes_read: u64,
-    /// Bytes of blocks and rows in the cache, with what it takes to keep them.
+    /// Bytes of blocks in the cache, with what it takes to keep them.
     pub cached_bytes: u64,
     /// Bytes of blocks that only handed-out slices and cursors keep alive.
     pub pinned_bytes: u64,
     /// Blocks in the cache.
     pub cached_blocks: u64,
-    /// Single entries in the cache, of blocks that are not.
-    pub cached_rows: u64,
     /// Files that are kept open.
     pub open_files: u64,
 }
@@ -136,7 +132,6 @@ impl TableContext {
         Arc::new(Self {
             fs,
             blocks: BlockCache::new(cache_bytes),
-            rows: RowCache::new(cache_bytes),
             files: Cache::with(
                 max_open_files,
                 max_open_files as u64,
@@ -157,7 +152,6 @@ impl TableContext {
 
     /// Gives the block cache a new size, evicting what no longer fits.
     pub fn set_cache_bytes(&self, cache_bytes: u64) {
-        self.blocks.leave_free(self.rows.set_cache_bytes(cache_bytes));
         self.blocks.set_capacity_bytes(cache_bytes);
     }
 
@@ -165,16 +159,14 @@ impl TableContext {
     #[must_use]
     pub fn stats(&self) -> CacheStats {
         let held = self.blocks.held();
-        let rows = self.rows.stats();
         CacheStats {
-            hits: self.counters.hits.sum() + rows.hits,
+            hits: self.counters.hits.sum(),
             misses: self.counters.misses.load(Relaxed),
             blocks_read: self.counters.blocks_read.load(Relaxed),
             bytes_read: self.counters.bytes_read.load(Relaxed),
-            cached_bytes: held.cached_bytes + rows.bytes,
+            cached_bytes: held.cached_bytes,
             pinned_bytes: held.live_bytes.saturating_sub(held.cached_bytes),
             cached_blocks: held.cached_blocks,
-            cached_rows: rows.rows,
             open_files: self.files.len() as u64,
         }
     }
@@ -188,20 +180,16 @@ impl TableContext {
         &self.blocks
     }
 
-    /// The cache of rows.
-    pub(crate) const fn rows(&self) -> &RowCache {
-        &self.rows
-    }
-
-    /// A block from its slot, counted as a hit if it is there.
+    /// A block from its slot, counted as hit or miss.
     #[inline]
     pub(crate) fn cached(&self, slots: &Slots, at: usize) -> Option<Block> {
-        slots.get(at).inspect(|_| self.counters.hits.add_one())
-    }
-
-    /// Counts a look-up that has to read.
-    pub(crate) fn count_miss(&self) {
-        self.counters.misses.fetch_add(1, Relaxed);
+        let block = slots.get(at);
+        if block.is_some() {
+            self.counters.hits.add_one();
+        } else {
+            self.counters.misses.fetch_add(1, Relaxed);
+        }
+        block
     }
 
     pub(crate) fn count_read(&self, blocks: u64, bytes: u64) {
@@ -214,7 +202,7 @@ impl TableContext {
         if let Some(file) = self.files.get(&table) {
             return Ok(file);
         }
-        let file = self.fs.open_read(path)?;
+        let file = self.fs.open_immutable(path)?;
         self.files.insert(table, Arc::clone(&file));
         Ok(file)
     }

@@ -33,6 +33,8 @@
 
 mod options;
 pub use lsm_log::RecoveryMode;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub use lsm_vfs::MappedFs;
 pub use options::{Advanced, Durability, Execution, Options, Profile, TreeOptions};
 mod keyspace_options;
 pub use keyspace_options::{Compaction, KeyspaceOptions};

@@ -110,6 +110,15 @@ pub trait Fs: Send + Sync + std::fmt::Debug {
     /// The file system's; `NotFound` among them.
     fn open_read(&self, path: &Path) -> Result<Arc<dyn File>, IoError>;
 
+    /// Opens an existing file for reading that never changes any more: no byte, and not its
+    /// length.
+    ///
+    /// # Errors
+    /// The file system's; `NotFound` among them.
+    fn open_immutable(&self, path: &Path) -> Result<Arc<dyn File>, IoError> {
+        self.open_read(path)
+    }
+
     /// Opens an existing file for reading and writing.
     ///
     /// # Errors
@@ -220,6 +229,10 @@ impl<F: Fs + ?Sized> Fs for Arc<F> {
 
     fn open_read(&self, path: &Path) -> Result<Arc<dyn File>, IoError> {
         (**self).open_read(path)
+    }
+
+    fn open_immutable(&self, path: &Path) -> Result<Arc<dyn File>, IoError> {
+        (**self).open_immutable(path)
     }
 
     fn open_write(&self, path: &Path) -> Result<Arc<dyn File>, IoError> {

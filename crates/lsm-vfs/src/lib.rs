@@ -34,6 +34,10 @@ mod os_map;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod os_no_map;
 pub use os::{OsFs, give_way};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod os_mapped;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub use os_mapped::MappedFs;
 mod mem;
 pub use mem::MemFs;
 mod fault;

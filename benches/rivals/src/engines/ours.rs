@@ -1,8 +1,10 @@
-//! This repository's engine, with its default options.
+//! This repository's engine, with its default options, and tables read through mapped
+//! memory, as LMDB's are.
 
 use crate::engine::{self, Direction, Durability, Engine, Result, Setup, Source};
-use lsm_tree::{Compression, Cursor, Database, Keyspace, KeyspaceOptions, Options};
+use lsm_tree::{Compression, Cursor, Database, Keyspace, KeyspaceOptions, MappedFs, Options};
 use std::path::Path;
+use std::sync::Arc;
 
 pub(crate) struct Ours {
     db: Database,
@@ -20,11 +22,12 @@ impl Engine for Ours {
             Durability::Buffered => lsm_tree::Durability::Buffered,
             Durability::Sync => lsm_tree::Durability::Sync,
         };
-        let db = Options::default()
+        let mut options = Options::default()
             .cache_size(setup.cache_bytes as u64)
             .write_buffer_size(setup.write_buffer_bytes)
-            .durability(durability)
-            .open(dir)?;
+            .durability(durability);
+        options.advanced().fs(Arc::new(MappedFs));
+        let db = options.open(dir)?;
         let mut options = KeyspaceOptions::default();
         if !setup.compressed {
             options = options.compression(Compression::None);
