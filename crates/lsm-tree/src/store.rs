@@ -43,6 +43,8 @@ pub(crate) struct Store {
     before_change: BeforeChange,
     /// Held over the removal of log segments and by a checkpoint that copies them.
     pub(crate) log_removal: Mutex<()>,
+    /// Set by who found that lock held: whoever held it has the log looked at once more.
+    pub(crate) release_again: AtomicBool,
     /// The first failure that cannot be recovered from without reopening.
     failure: Latch<Error>,
     is_closed: AtomicBool,
@@ -70,6 +72,7 @@ impl Store {
             next_file: AtomicU64::new(next_file),
             before_change: BeforeChange::default(),
             log_removal: Mutex::new(()),
+            release_again: AtomicBool::new(false),
             failure: Latch::new(),
             is_closed: AtomicBool::new(false),
             lock: Mutex::new(Some(lock)),

@@ -5,6 +5,7 @@ use crate::Result;
 use crate::background::schedule::Work;
 use crate::engine::Engine;
 use crate::write::commit::CommitState;
+use lsm_sync::atomic::{Ordering, fence};
 use lsm_types::SeqNo;
 use lsm_version::Edit;
 
@@ -53,8 +54,29 @@ impl Engine {
     /// Removes the log segments whose records are all in tables. The manifest
     /// forgets them first: a segment that it names and that is missing is damage.
     pub(crate) fn release_log(&self) -> Result<()> {
-        // A checkpoint that copies segments asks for another release when it is done.
-        let Some(_only_one_removes) = self.store.log_removal.try_lock() else { return Ok(()) };
+        let store = &self.store;
+        let only_one_removes = store.log_removal.try_lock().or_else(|| {
+            // Whoever removes now may have looked before what became free: it is told to have
+            // another look taken. A checkpoint that copies segments does that in any case.
+            store.release_again.store(true, Ordering::Relaxed);
+            // Pairs with the one below: either the mark is seen there, or that the lock is
+            // free is seen here.
+            fence(Ordering::SeqCst);
+            store.log_removal.try_lock()
+        });
+        let Some(only_one_removes) = only_one_removes else { return Ok(()) };
+        let outcome = self.release_log_alone();
+        drop(only_one_removes);
+        // Pairs with the one above.
+        fence(Ordering::SeqCst);
+        if store.release_again.swap(false, Ordering::Relaxed) {
+            self.scheduler.submit(Work::ReleaseLog);
+        }
+        outcome
+    }
+
+    /// As [`release_log`](Self::release_log), for who holds the lock of removals.
+    fn release_log_alone(&self) -> Result<()> {
         let (has_something, first_segment, first_base, next_seqno) = {
             let mut state = self.commit.lock();
             if !state.log.has_begun() {
