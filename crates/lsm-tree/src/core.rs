@@ -31,7 +31,7 @@ pub(crate) struct Core {
     /// one step under it, in which tables may be opened; only compactions take it.
     pub(crate) busy: Mutex<Busy>,
     is_dropped: AtomicBool,
-    /// Whether runs or debt slow writers down. Relaxed: late by a write is fine.
+    /// Whether runs, debt or late flushes slow writers down. Relaxed: late by a write is fine.
     is_slowed: AtomicBool,
     /// Sealed memtables of the newest view; changed with it by `view::install`.
     sealed_memtables: AtomicUsize,
@@ -126,7 +126,7 @@ impl Core {
         self.sealed_memtables.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether runs or debt slow writers down.
+    /// Whether runs, debt or late flushes slow writers down.
     pub(crate) fn is_slowed(&self) -> bool {
         self.is_slowed.load(Ordering::Relaxed)
     }

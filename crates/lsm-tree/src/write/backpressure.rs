@@ -7,9 +7,9 @@ use crate::engine::Engine;
 use std::time::Duration;
 
 /// Runs that wait to be merged from which on writers are slowed.
-const SLOW_FROM_RUNS: usize = 12;
+const SLOW_FROM_RUNS: usize = 8;
 /// Runs that wait to be merged at which writers wait for a compaction.
-const STOP_AT_RUNS: usize = 32;
+const STOP_AT_RUNS: usize = 24;
 /// The slowest pace short of stopping: 1 MiB a second.
 const SLOWEST_NS_PER_BYTE: f64 = 1000.0;
 /// No single write is delayed for longer.
@@ -19,13 +19,34 @@ const SLICE_NS: u64 = 5_000_000;
 /// Delays shorter than this are owed, and slept together: a sleep has its own cost.
 const SHORTEST_SLEEP_NS: u64 = 1_000_000;
 
-/// How far behind the background is, between 0 (not) and 1 (writers must stop).
-fn pressure(runs: usize, debt_bytes: u64, soft_debt_bytes: u64) -> f64 {
-    let span = (STOP_AT_RUNS - SLOW_FROM_RUNS) as f64;
-    let by_runs = runs.saturating_sub(SLOW_FROM_RUNS) as f64 / span;
-    let over = debt_bytes.saturating_sub(soft_debt_bytes) as f64;
-    let by_debt = over / (soft_debt_bytes.max(1) as f64 * 7.0);
-    by_runs.max(by_debt).clamp(0.0, 1.0)
+/// Memtables of a keyspace may hold so many write buffers before its writers are stopped;
+/// they are slowed from one on.
+const STOP_AT_BUFFERS: f64 = 3.0;
+
+/// What the background has still to do.
+#[derive(Clone, Copy, Debug, Default)]
+struct Backlog {
+    /// Runs that wait to be merged.
+    runs: usize,
+    /// Bytes that wait to be merged, and how many may.
+    debt_bytes: u64,
+    soft_debt_bytes: u64,
+    /// Bytes in memtables, those that wait to be flushed included, and how many may be.
+    memtable_bytes: usize,
+    write_buffer_bytes: usize,
+}
+
+impl Backlog {
+    /// How far behind the background is, between 0 (not) and 1 (writers must stop).
+    fn pressure(self) -> f64 {
+        let span = (STOP_AT_RUNS - SLOW_FROM_RUNS) as f64;
+        let by_runs = self.runs.saturating_sub(SLOW_FROM_RUNS) as f64 / span;
+        let over = self.debt_bytes.saturating_sub(self.soft_debt_bytes) as f64;
+        let by_debt = over / (self.soft_debt_bytes.max(1) as f64 * 7.0);
+        let over = self.memtable_bytes.saturating_sub(self.write_buffer_bytes) as f64;
+        let by_memory = over / (self.write_buffer_bytes.max(1) as f64 * (STOP_AT_BUFFERS - 1.0));
+        by_runs.max(by_debt).max(by_memory).clamp(0.0, 1.0)
+    }
 }
 
 /// The pace for a pressure: nothing at 0, growing smoothly to the slowest.
@@ -68,11 +89,7 @@ impl Engine {
     }
 
     fn pace(&self, core: &Core, bytes: usize) {
-        let view = core.history.latest();
-        let runs = core.strategy.waiting_runs(&view.tables);
-        let debt = core.strategy.debt_bytes(&view.tables);
-        let pressure = pressure(runs, debt, core.options.level_base_bytes.saturating_mul(2));
-        let delay_ns = (bytes as f64 * ns_per_byte(pressure)) as u64;
+        let delay_ns = (bytes as f64 * ns_per_byte(self.backlog(core).pressure())) as u64;
         let mut owed_ns = core.owe_delay(delay_ns, SHORTEST_SLEEP_NS).unwrap_or(0).min(LONGEST_DELAY_NS);
         while owed_ns > 0 {
             // In slices: the debt may be gone, or the database closed, long before.
@@ -90,11 +107,22 @@ impl Engine {
     /// change of its tables.
     pub(crate) fn refresh_pressure(&self, core: &Core) {
         self.count_table_change();
-        let view = core.history.latest();
-        let debt = core.strategy.debt_bytes(&view.tables);
-        let runs = core.strategy.waiting_runs(&view.tables);
-        core.set_slowed(pressure(runs, debt, core.options.level_base_bytes.saturating_mul(2)) > 0.0);
+        core.set_slowed(self.backlog(core).pressure() > 0.0);
         self.scheduler.wake_waiters();
+    }
+
+    fn backlog(&self, core: &Core) -> Backlog {
+        let view = core.history.latest();
+        // One memtable alone may fill the buffer; it is full of what nobody could flush yet.
+        let sealed = view.sealed.iter().map(|sealed| sealed.memtable.approximate_bytes()).sum::<usize>();
+        let active = if sealed == 0 { 0 } else { view.active.approximate_bytes() };
+        Backlog {
+            runs: core.strategy.waiting_runs(&view.tables),
+            debt_bytes: core.strategy.debt_bytes(&view.tables),
+            soft_debt_bytes: core.options.level_base_bytes.saturating_mul(2),
+            memtable_bytes: sealed + active,
+            write_buffer_bytes: self.store.options.write_buffer_bytes,
+        }
     }
 }
 
@@ -104,11 +132,15 @@ mod tests {
 
     #[test]
     fn writers_slow_down_gradually_and_never_suddenly() {
-        assert_eq!(pressure(SLOW_FROM_RUNS, 0, 100), 0.0);
-        assert_eq!(pressure(STOP_AT_RUNS, 0, 100), 1.0);
-        let paces: Vec<f64> = (0..=40).map(|runs| ns_per_byte(pressure(runs, 0, 100))).collect();
-        assert!(paces.is_sorted());
-        assert!(ns_per_byte(pressure(0, 150, 100)) < 1.0, "a little debt costs little");
-        assert_eq!(pressure(0, 800, 100), 1.0);
+        let none = Backlog { soft_debt_bytes: 100, write_buffer_bytes: 100, ..Backlog::default() };
+        let runs = |runs| Backlog { runs, ..none }.pressure();
+        let debt = |debt_bytes| Backlog { debt_bytes, ..none }.pressure();
+        let memory = |memtable_bytes| Backlog { memtable_bytes, ..none }.pressure();
+        assert_eq!((runs(SLOW_FROM_RUNS), debt(100), memory(100)), (0.0, 0.0, 0.0));
+        assert_eq!((runs(STOP_AT_RUNS), debt(800), memory(300)), (1.0, 1.0, 1.0));
+        assert!((0..=40).map(runs).is_sorted());
+        assert!((0..=400).map(memory).is_sorted());
+        assert!(ns_per_byte(debt(150)) < 1.0, "a little debt costs little");
+        assert!(ns_per_byte(memory(110)) < 1.0, "and so does a flush that is late by a little");
     }
 }

@@ -62,8 +62,14 @@ impl Engine {
         for core in cores {
             // Early while nothing waits to be flushed: the rest of the buffer is for what is
             // written during the flush, which then need not be waited for.
-            let limit = if core.has_sealed() { limit } else { limit / 2 };
-            has_rotated |= size_of(state, core) >= limit && self.rotate_locked(state, core);
+            let (size, has_sealed) = (size_of(state, core), core.has_sealed());
+            if has_sealed && size >= limit / 2 && !core.is_slowed() {
+                // The flush is late: from now on writers are paced by it, so that they leave
+                // it a processor and memory stays near the buffer.
+                core.set_slowed(true);
+            }
+            let limit = if has_sealed { limit } else { limit / 2 };
+            has_rotated |= size >= limit && self.rotate_locked(state, core);
         }
         state.unsummed_bytes += bytes;
         // Few keyspaces cannot hold too much: each is sealed when it is full.
