@@ -37,5 +37,6 @@ pub use value::ValueRef;
 mod cursor;
 pub use cursor::MemtableCursor;
 mod arena;
+mod filter;
 mod index;
 mod tombstones;

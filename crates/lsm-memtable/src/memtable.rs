@@ -1,12 +1,13 @@
 //! [`Memtable`]: entries and range tombstones of one tree since its last rotation.
 //! Written by the commit path, read by every read path and by the flush.
 
+use crate::filter::{self, KeyFilter};
 use crate::index::{EntryRef, Index, MemtableIndex, NewValue, TreeSpare};
 use crate::tombstones::Tombstones;
 use crate::{MemtableCursor, MemtableOptions, ValueRef};
 use lsm_sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use lsm_types::{
-    InternalKey, MAX_SEQNO, RangeTombstone, RangeTombstoneSet, SeqNo, Slice, Trailer, ValueKind,
+    InternalKey, MAX_SEQNO, RangeTombstone, RangeTombstoneSet, SeqNo, Slice, Trailer, ValueKind, key_hash,
 };
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ pub struct Memtable {
     options: MemtableOptions,
     spare: TreeSpare,
     tombstones: Tombstones,
+    filter: KeyFilter,
     /// Point entries; `Relaxed`, since it orders nothing.
     entries: AtomicUsize,
     /// One above the highest number inserted, 0 when there is none. Raised before
@@ -69,6 +71,7 @@ impl Memtable {
             options,
             spare,
             tombstones: Tombstones::default(),
+            filter: KeyFilter::default(),
             entries: AtomicUsize::new(0),
             above_highest: AtomicU64::new(0),
             lowest: AtomicU64::new(u64::MAX),
@@ -102,8 +105,16 @@ impl Memtable {
     fn insert_value(&self, key: InternalKey<&[u8]>, value: NewValue<'_>) {
         debug_assert!(lsm_types::check_key(key.user_key).is_ok(), "the key is too long");
         self.widen(key.seqno());
+        let add = || self.filter.add(key_hash(key.user_key), self.entries.load(Ordering::Relaxed));
+        // First, so that whoever meets the entry finds it by its key as well.
+        if !lsm_sync::mutant("memtable.filter_late") {
+            add();
+        }
         if self.index.insert(key, value) {
             self.entries.fetch_add(1, Ordering::Relaxed);
+        }
+        if lsm_sync::mutant("memtable.filter_late") {
+            add();
         }
     }
 
@@ -136,6 +147,15 @@ impl Memtable {
         self.index.lookup(target, |EntryRef { key, value }| {
             (key.user_key == user_key).then(|| found(key.seqno(), key.kind(), value))
         })?
+    }
+
+    /// Whether a user key with this [`key_hash`] may be inside: always when it is, seldom when
+    /// not. A few cache lines, where [`get`](Self::get) walks down the whole index; range
+    /// tombstones are not looked at.
+    #[must_use]
+    #[inline]
+    pub fn may_hold(&self, hash: u64) -> bool {
+        self.filter.may_hold(hash)
     }
 
     /// The number of the newest range tombstone over `user_key` that is visible at
@@ -206,7 +226,9 @@ impl Memtable {
     /// decides when to rotate. Shared values count by their length. O(1).
     #[must_use]
     pub fn approximate_bytes(&self) -> usize {
-        self.index.approximate_bytes() + self.tombstones.approximate_bytes()
+        let entries = self.entries.load(Ordering::Relaxed);
+        let filter_bytes = if entries == 0 { 0 } else { filter::bytes_for(entries) };
+        self.index.approximate_bytes() + self.tombstones.approximate_bytes() + filter_bytes
     }
 }
 

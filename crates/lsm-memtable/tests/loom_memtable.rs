@@ -7,7 +7,7 @@
 use lsm_memtable::{Memtable, MemtableOptions};
 use lsm_sync::atomic::{AtomicU64, Ordering};
 use lsm_sync::{model, thread};
-use lsm_types::{Cursor, InternalKey, KeySpan, RangeTombstone, SeqNo, Slice, ValueKind};
+use lsm_types::{Cursor, InternalKey, KeySpan, RangeTombstone, SeqNo, Slice, ValueKind, key_hash};
 use std::sync::Arc;
 
 /// A memtable that holds these keys, at number 1.
@@ -389,4 +389,21 @@ fn a_published_range_tombstone_is_found() {
         reader.join().unwrap();
         assert_eq!((memtable.highest_seqno(), memtable.len()), (Some(7), 3));
     });
+}
+
+/// Who meets an entry, in whatever way, finds its key in the filter as well.
+#[test]
+fn the_filter_holds_each_key_that_anybody_has_met() {
+    beside(
+        &[1],
+        |memtable| {
+            insert(memtable, 2, 2);
+            insert(memtable, 3, 3);
+        },
+        |memtable| {
+            for key in forward(memtable) {
+                assert!(memtable.may_hold(key_hash(&bytes(key))), "{key} was met and is not held");
+            }
+        },
+    );
 }

@@ -235,6 +235,15 @@ impl<T> OnceLock<T> {
         if self.is_set.load(atomic::Ordering::Acquire) { self.value.get() } else { None }
     }
 
+    /// The value, after it was set to what `make` makes if there was none.
+    pub fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
+        if self.get().is_none() {
+            // Lost when another thread was faster; the lock makes that one's be seen here.
+            let _lost = self.set(make());
+        }
+        self.value.get().unwrap_or_else(|| unreachable!("a value that was set"))
+    }
+
     /// Sets the value.
     ///
     /// # Errors

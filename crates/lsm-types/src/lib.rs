@@ -29,6 +29,8 @@ mod kind;
 pub use kind::{UnknownKind, ValueKind};
 mod key;
 pub use key::{InternalKey, Trailer};
+mod hash;
+pub use hash::key_hash;
 mod limits;
 pub use limits::{LimitError, MAX_KEY_BYTES, MAX_VALUE_BYTES, check_key, check_value};
 mod range;

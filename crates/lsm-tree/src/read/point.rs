@@ -46,7 +46,7 @@ pub(crate) fn get(
     let sealed = version.sealed.iter().map(|sealed| &sealed.memtable);
     let memtables = std::iter::once(&version.active).chain(sealed);
     for memtable in memtables.filter(|memtable| memtable.may_show(snapshot)) {
-        match in_memtable(memtable, key, snapshot, &mut deleted_below, take)? {
+        match in_memtable(memtable, key, hash, snapshot, &mut deleted_below, take)? {
             Some(Answer::Value(value)) => return Ok(Some(value)),
             Some(Answer::Deleted) => return Ok(None),
             None => {}
@@ -63,12 +63,16 @@ pub(crate) fn get(
 fn in_memtable<T>(
     memtable: &Memtable,
     key: &[u8],
+    hash: u64,
     snapshot: SeqNo,
     deleted_below: &mut SeqNo,
     take: impl Fn(ValueKind, ValueRef<'_>) -> Result<Answer<T>>,
 ) -> Result<Option<Answer<T>>> {
     if let Some(seqno) = memtable.range_tombstone_over(key, snapshot) {
         *deleted_below = (*deleted_below).max(seqno);
+    }
+    if !memtable.may_hold(hash) {
+        return Ok(None);
     }
     let bound = *deleted_below;
     let found =
