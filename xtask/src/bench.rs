@@ -44,6 +44,13 @@ pub(crate) struct Settings {
     /// Measure what an earlier run has measured again
     #[arg(long)]
     fresh: bool,
+    /// Seconds after which a cell is cut; 60 unless said, 20 in a quick run
+    #[arg(long)]
+    budget: Option<f64>,
+    /// Keep what is measured with a full run's figures, and publish it, though not every
+    /// engine takes part
+    #[arg(long)]
+    publish: bool,
     /// Measure nothing; print and publish what an earlier full run has left
     #[arg(long)]
     report_only: bool,
@@ -52,7 +59,7 @@ pub(crate) struct Settings {
 impl Settings {
     /// Whether the figures are those of the document.
     fn is_full(&self) -> bool {
-        !self.quick && self.engines.is_none() && self.n.is_none()
+        !self.quick && self.n.is_none() && (self.publish || self.engines.is_none())
     }
 }
 
@@ -67,6 +74,7 @@ pub(crate) fn run(workspace: &Workspace, bench: &Bench) -> Outcome {
         ("--n", settings.n.map(|n| n.to_string())),
         ("--rounds", settings.rounds.map(|rounds| rounds.to_string())),
         ("--dir", settings.dir.clone()),
+        ("--budget", settings.budget.map(|seconds| seconds.to_string())),
     ] {
         if let Some(value) = value {
             command = command.arg(name).arg(&value);

@@ -31,6 +31,16 @@ pub(crate) enum Kind {
     Overload,
 }
 
+/// How the data is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Codec {
+    /// As each engine's documentation advises.
+    Advised,
+    /// With LZ4, where the engine has it.
+    Lz4,
+    None,
+}
+
 /// What the data of a workload looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
@@ -40,7 +50,7 @@ pub(crate) struct Shape {
     pub(crate) value_bytes: usize,
     /// Entries are n times the first over the second.
     pub(crate) share: (u64, u64),
-    pub(crate) compressed: bool,
+    pub(crate) compression: Codec,
 }
 
 impl Shape {
@@ -99,15 +109,21 @@ pub(crate) struct Workload {
     pub(crate) about: &'static str,
 }
 
-const STANDARD: Shape =
-    Shape { name: "standard", layout: Layout::Random, value_bytes: 100, share: (1, 1), compressed: true };
+const STANDARD: Shape = Shape {
+    name: "standard",
+    layout: Layout::Random,
+    value_bytes: 100,
+    share: (1, 1),
+    compression: Codec::Advised,
+};
 const SEQUENTIAL: Shape = Shape { name: "sequential", layout: Layout::Sequential, ..STANDARD };
 const GROUPED: Shape = Shape { name: "grouped", layout: Layout::Grouped, ..STANDARD };
 const LARGE: Shape = Shape { name: "16-kib", value_bytes: 16 << 10, share: (1, 100), ..STANDARD };
 const SHARED: Shape = Shape { name: "shared-prefix", layout: Layout::Shared, ..STANDARD };
 const SMALL: Shape = Shape { name: "8-byte", value_bytes: 8, ..STANDARD };
 const KIB: Shape = Shape { name: "1-kib", value_bytes: 1 << 10, share: (1, 4), ..STANDARD };
-const RAW: Shape = Shape { name: "uncompressed", compressed: false, ..STANDARD };
+const RAW: Shape = Shape { name: "uncompressed", compression: Codec::None, ..STANDARD };
+const LZ4: Shape = Shape { name: "lz4", compression: Codec::Lz4, ..STANDARD };
 const MANY: Shape = Shape { name: "ten-million", share: (5, 1), ..STANDARD };
 
 const fn workload(name: &'static str, kind: Kind, about: &'static str) -> Workload {
@@ -211,6 +227,9 @@ pub(crate) const WORKLOADS: &[Workload] = &[
     workload("raw-fill", Kind::Fill, "fill-random without compression").of(RAW).on(Start::Empty).cache(CacheSize::Default),
     workload("raw-get", Kind::GetUniform, "get-cached without compression").of(RAW),
     workload("raw-scan", Kind::ScanForward, "scan-forward without compression").of(RAW),
+    workload("lz4-fill", Kind::Fill, "fill-random with LZ4 for all that have it").of(LZ4).on(Start::Empty).cache(CacheSize::Default),
+    workload("lz4-get", Kind::GetUniform, "get-cached with LZ4").of(LZ4),
+    workload("lz4-scan", Kind::ScanForward, "scan-forward with LZ4").of(LZ4),
     workload("many-fill", Kind::Fill, "fill-random with 5n entries").of(MANY).on(Start::Empty).cache(CacheSize::Default),
     workload("many-get", Kind::GetUniform, "get-uncached with 5n entries").of(MANY).cache(CacheSize::Quarter),
     workload("many-scan", Kind::ScanForward, "scan-forward with 5n entries").of(MANY).cache(CacheSize::Quarter),

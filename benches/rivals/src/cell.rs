@@ -56,7 +56,7 @@ impl Cell {
                 Kind::SyncCommits(_) => Durability::Sync,
                 _ => Durability::Buffered,
             },
-            compressed: workload.shape.compressed,
+            compression: workload.shape.compression,
         };
         let budget = Duration::from_secs_f64(order.budget_seconds);
         Ok(Self { order, workload, setup, budget })

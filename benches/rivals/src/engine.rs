@@ -5,6 +5,7 @@
 //! the way its own documentation advises: values are lent to a closure, never copied
 //! unless the engine itself copies.
 
+use crate::catalogue::Codec;
 use std::error::Error;
 use std::path::Path;
 
@@ -28,8 +29,7 @@ pub(crate) struct Setup {
     pub(crate) cache_bytes: usize,
     pub(crate) write_buffer_bytes: usize,
     pub(crate) durability: Durability,
-    /// LZ4, for the engines that compress.
-    pub(crate) compressed: bool,
+    pub(crate) compression: Codec,
 }
 
 /// Which way a scan walks.

@@ -1,5 +1,6 @@
 //! fjall, with its defaults.
 
+use crate::catalogue::Codec;
 use crate::engine::{self, Direction, Durability, Engine, Result, Setup, Source};
 use fjall::config::CompressionPolicy;
 use fjall::{CompressionType, Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
@@ -21,7 +22,7 @@ impl Engine for Fjall {
     fn open(dir: &Path, setup: &Setup) -> Result<Self> {
         let db = Database::builder(dir).cache_size(setup.cache_bytes as u64).open()?;
         let bytes = setup.write_buffer_bytes as u64;
-        let compressed = setup.compressed;
+        let compressed = setup.compression != Codec::None;
         let keyspace = db.keyspace("data", || {
             let options = KeyspaceCreateOptions::default().max_memtable_size(bytes);
             match compressed {

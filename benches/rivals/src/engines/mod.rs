@@ -13,7 +13,11 @@ pub(crate) mod rocks;
 
 /// The engines by name, with the version that the lockfile names and their settings.
 pub(crate) const CONFIGURATIONS: &[(&str, &str)] = &[
-    ("ours", "this repository: `Options::default()` with the cache size of the workload; cursors for scans"),
+    (
+        "ours",
+        "this repository: `Options::default()` with the cache size of the workload and tables read \
+         through mapped memory (`MappedFs`, not the default); cursors for scans",
+    ),
     #[cfg(feature = "rocksdb")]
     (
         "rocksdb",

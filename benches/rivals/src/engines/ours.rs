@@ -1,6 +1,7 @@
 //! This repository's engine, with its default options, and tables read through mapped
 //! memory, as LMDB's are.
 
+use crate::catalogue::Codec;
 use crate::engine::{self, Direction, Durability, Engine, Result, Setup, Source};
 use lsm_tree::{Compression, Cursor, Database, Keyspace, KeyspaceOptions, MappedFs, Options};
 use std::path::Path;
@@ -29,8 +30,10 @@ impl Engine for Ours {
         options.advanced().fs(Arc::new(MappedFs));
         let db = options.open(dir)?;
         let mut options = KeyspaceOptions::default();
-        if !setup.compressed {
-            options = options.compression(Compression::None);
+        match setup.compression {
+            Codec::Advised => {}
+            Codec::Lz4 => options = options.compression(Compression::Lz4),
+            Codec::None => options = options.compression(Compression::None),
         }
         let keyspace = db.keyspace("data", options)?;
         Ok(Self { db, keyspace })

@@ -1,5 +1,6 @@
 //! RocksDB, as its tuning guide and the documentation of the crate advise.
 
+use crate::catalogue::Codec;
 use crate::engine::{self, Direction, Durability, Engine, Result, Setup, Source};
 use rocksdb::{
     BlockBasedOptions, Cache, DB, DBCompressionType, DBRawIterator, IngestExternalFileOptions, Options,
@@ -28,7 +29,7 @@ fn options(setup: &Setup) -> Options {
     options.set_write_buffer_size(setup.write_buffer_bytes);
     options.set_level_compaction_dynamic_level_bytes(true);
     options.set_bytes_per_sync(1 << 20);
-    options.set_compression_type(match setup.compressed {
+    options.set_compression_type(match setup.compression != Codec::None {
         true => DBCompressionType::Lz4,
         false => DBCompressionType::None,
     });
