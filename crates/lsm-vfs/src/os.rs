@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 /// How much a thread gives way: of a processor that it shares with another, that one gets
-/// three quarters.
-const NICENESS: i32 = 5;
+/// nine tenths.
+const NICENESS: i32 = 10;
 
 /// Has the calling thread give way to others where the system can do so for one thread: for
 /// work that nobody waits for as long as it keeps up. A request; nothing depends on it.

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Runs that wait to be merged from which on writers are slowed.
 const SLOW_FROM_RUNS: usize = 8;
 /// Runs that wait to be merged at which writers wait for a compaction.
-const STOP_AT_RUNS: usize = 24;
+const STOP_AT_RUNS: usize = 32;
 /// The slowest pace short of stopping: 1 MiB a second.
 const SLOWEST_NS_PER_BYTE: f64 = 1000.0;
 /// No single write is delayed for longer.
