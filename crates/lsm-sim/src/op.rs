@@ -91,6 +91,11 @@ impl Write {
         }
     }
 
+    /// Whether it deletes a range in which no key can lie.
+    pub(crate) fn is_of_nothing(&self) -> bool {
+        matches!(self, Self::RemoveRange { bounds, .. } if bounds.span().is_empty())
+    }
+
     fn parse(verb: &str, words: &mut Words<'_>) -> Result<Option<Self>, String> {
         Ok(Some(match verb {
             "put" => Self::Insert { keyspace: keyspace(words)?, key: words.key()?, value: words.parse()? },

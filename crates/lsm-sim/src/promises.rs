@@ -23,7 +23,8 @@ pub(crate) struct Promises {
     acknowledged: SeqNo,
     /// All commits up to here were acknowledged as durable: a power cut keeps them.
     durable: SeqNo,
-    /// Which commits touched which keyspace.
+    /// Which commits touched which keyspace: a delete of an empty range leaves nothing that a
+    /// flush would have to write.
     touched: BTreeSet<(u8, SeqNo)>,
     /// Names change by themselves, at once and durably, not in the order of commits.
     pub(crate) names: Option<NameChange>,
@@ -35,7 +36,8 @@ impl Promises {
     /// A commit is about to be made; `end` is the number behind it.
     pub(crate) fn begin(&mut self, end: SeqNo, writes: &[Write]) {
         self.boundaries.insert(end);
-        self.touched.extend(writes.iter().map(|write| (write.keyspace(), end)));
+        let touching = writes.iter().filter(|write| !write.is_of_nothing());
+        self.touched.extend(touching.map(|write| (write.keyspace(), end)));
     }
 
     /// As [`begin`](Self::begin), for a commit that touches one keyspace.
