@@ -237,8 +237,8 @@ impl Table {
 
     /// Takes over the blocks that were kept while this very table was written, so that its
     /// first readers find them. Those of another cache go.
-    pub fn adopt(&self, written: WrittenBlocks) {
-        for (at, draft, mut layout) in written.blocks {
+    pub fn adopt(&self, mut written: WrittenBlocks) {
+        for (at, draft, mut layout) in written.take() {
             let is_same = draft.is_of(self.slots.cache()) && at < self.index.len();
             let is_numbered = self.renumbered.is_none_or(|trailer| layout.renumber(trailer).is_ok());
             if is_same && is_numbered {

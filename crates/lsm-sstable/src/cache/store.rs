@@ -6,6 +6,7 @@ use super::frame::{Block, Contents, FrameChunk, FramePtr, Home};
 use super::slab::{Place, Slab};
 use super::slots::Slots;
 use crate::block::Layout;
+use lsm_sync::atomic::{AtomicU64, Ordering::Relaxed};
 use lsm_sync::{Arc, Mutex};
 
 /// The cached blocks of all tables of a context, and those that are only held.
@@ -13,6 +14,9 @@ pub(crate) struct BlockCache {
     /// Guards frames, images and their sums. A leaf: under it nothing is read, called or
     /// waited for; memory is taken from the allocator.
     store: Mutex<Store>,
+    /// Bytes of blocks that are kept for tables still being written. Relaxed: a sum, which
+    /// may pass its bound by a block for each writer.
+    unclaimed_bytes: AtomicU64,
 }
 
 /// Figures for people.
@@ -69,7 +73,27 @@ impl BlockCache {
             orphans: 0,
         };
         store.set_capacity_bytes(capacity_bytes);
-        Arc::new(Self { store: Mutex::new(store) })
+        Arc::new(Self { store: Mutex::new(store), unclaimed_bytes: AtomicU64::new(0) })
+    }
+
+    /// How many bytes it holds at most.
+    pub(crate) fn capacity_bytes(&self) -> u64 {
+        self.store.lock().capacity_bytes
+    }
+
+    /// Bytes of blocks that are kept for tables still being written.
+    pub(crate) fn unclaimed_bytes(&self) -> u64 {
+        self.unclaimed_bytes.load(Relaxed)
+    }
+
+    /// More of them.
+    pub(crate) fn add_unclaimed(&self, bytes: u64) {
+        self.unclaimed_bytes.fetch_add(bytes, Relaxed);
+    }
+
+    /// Fewer of them.
+    pub(crate) fn remove_unclaimed(&self, bytes: u64) {
+        self.unclaimed_bytes.fetch_sub(bytes, Relaxed);
     }
 
     /// Gives the cache a new size, evicting what no longer fits.
