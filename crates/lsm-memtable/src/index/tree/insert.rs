@@ -1,7 +1,7 @@
 //! Inserting into the tree: the one writer's half of the protocol told in `mod`.
 //! Everything here runs under `TreeIndex::writer`.
 
-use super::node::{Inner, Leaf, head};
+use super::node::{Branch, Inner, Leaf, are_alike, head};
 use super::order::Order;
 use super::{NewValue, TreeIndex};
 use crate::arena::{ArenaWriter, RecordRef};
@@ -162,7 +162,7 @@ impl<const N: usize> TreeIndex<N> {
             if skip == old_skip {
                 leaf.copy_slot(slot, from.head(order, rank), record);
             } else {
-                leaf.copy_slot(slot, head(self.records.key(record).user_key, skip), record);
+                leaf.copy_slot(slot, self.head(record, skip), record);
             }
         }
         leaf.sorted.publish(Order::ascending(count));
@@ -185,7 +185,8 @@ impl<const N: usize> TreeIndex<N> {
     fn divide_child(&self, path: &[Step], division: Division) {
         let Division { child, left, separator, right } = division;
         let Some((&Step { inner: number, child_rank }, above)) = path.split_last() else {
-            let root = self.build_inner(&[left, right], &[separator], (None, None));
+            let branch = Branch { head: self.head(separator, 0), separator, child: right };
+            let root = self.build_inner(left, &mut [branch], 0, (None, None));
             let (height, _) = self.root.load();
             return self.root.store(height + 1, root);
         };
@@ -213,37 +214,44 @@ impl<const N: usize> TreeIndex<N> {
         let is_last = child_rank == N;
         let closed = (fences.0, Some(separator));
         if is_last && left == child && !self.skips_too_little(inner.sorted.skip(), closed) {
-            let right = self.build_inner(&[right], &[], (Some(separator), fences.1));
+            let right = self.build_inner(right, &mut [], 0, (Some(separator), fences.1));
             let division = Division { child: number, left: number, separator, right };
             return self.divide_child(above, division);
         }
-        let (mut children, mut separators) = inner.contents();
-        if let Some(child) = children.get_mut(child_rank) {
-            *child = left;
+        let skip = inner.sorted.skip();
+        let branch = Branch { head: self.head(separator, skip), separator, child: right };
+        let (mut first_child, mut branches) = inner.contents_with(child_rank, branch);
+        match child_rank.checked_sub(1).and_then(|before| branches.get_mut(before)) {
+            Some(before) => before.child = left,
+            None => first_child = left,
         }
-        children.insert(child_rank + 1, right);
-        separators.insert(child_rank, separator);
-        let middle = if is_last { N } else { separators.len() / 2 };
-        let right_children = children.split_off(middle + 1);
-        let right_separators = separators.split_off(middle + 1);
-        let Some(separator) = separators.pop() else { return };
-        let left = self.build_inner(&children, &separators, (fences.0, Some(separator)));
-        let right = self.build_inner(&right_children, &right_separators, (Some(separator), fences.1));
+        let middle = if is_last { N } else { branches.len() / 2 };
+        let (left, right) = branches.split_at_mut(middle);
+        let Some((&mut Branch { separator, child, .. }, right)) = right.split_first_mut() else { return };
+        let left = self.build_inner(first_child, left, skip, (fences.0, Some(separator)));
+        let right = self.build_inner(child, right, skip, (Some(separator), fences.1));
         self.divide_child(above, Division { child: number, left, separator, right });
     }
 
-    /// A node of `children` with as many `separators` less one between them.
-    fn build_inner(&self, children: &[u32], separators: &[RecordRef], fences: Fences) -> u32 {
+    /// A node of a first child and of branches whose heads are those after `skip` bytes.
+    fn build_inner(&self, first_child: u32, branches: &mut [Branch], skip: usize, fences: Fences) -> u32 {
         let (number, inner): (u32, &Inner<N>) = self.inners.allocate();
-        inner.sorted.set_skip(self.common_prefix(fences));
-        if let Some((&first, others)) = children.split_first() {
-            inner.set_first_child(first);
-            for (rank, (&child, &separator)) in others.iter().zip(separators).enumerate() {
-                let user_key = self.records.key(separator).user_key;
-                inner.insert(Order::ascending(rank), rank, user_key, separator, child);
-            }
+        // As with leaves, separators that the heads tell apart are not looked at.
+        let is_worthwhile = match &*branches {
+            [first, .., last] => are_alike(first.head, last.head, WORTHWHILE),
+            _ => true,
+        };
+        let new_skip = if is_worthwhile { self.common_prefix(fences) } else { skip };
+        inner.sorted.set_skip(new_skip);
+        if new_skip != skip {
+            branches.iter_mut().for_each(|branch| branch.head = self.head(branch.separator, new_skip));
         }
+        inner.fill(first_child, branches);
         number
+    }
+
+    fn head(&self, record: RecordRef, skip: usize) -> u64 {
+        head(self.records.key(record).user_key, skip)
     }
 
     /// Between which separators the node lies that `path` leads to.

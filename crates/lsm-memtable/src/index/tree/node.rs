@@ -9,7 +9,7 @@ use lsm_sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use lsm_sync::weaken;
 use lsm_types::InternalKey;
 use std::cmp;
-use std::ops::Range;
+use std::ops::{Deref, DerefMut, Range};
 
 /// What leaves and inner nodes share: sorted keys, of which the first bytes lie
 /// here. Two cache lines at full fan-out.
@@ -58,6 +58,41 @@ pub(super) struct Inner<const N: usize> {
     /// after every key below the child of the rank before.
     pub(super) separators: [RecordSlot; N],
     children: [AtomicU32; N],
+}
+
+/// A separator with its head, and the child on its right.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Branch {
+    pub(super) head: u64,
+    pub(super) separator: RecordRef,
+    pub(super) child: u32,
+}
+
+/// The branches of an inner node, and one more.
+#[derive(Debug)]
+pub(super) struct Branches {
+    branches: [Branch; MAX_SLOTS + 1],
+    count: usize,
+}
+
+impl Deref for Branches {
+    type Target = [Branch];
+
+    fn deref(&self) -> &[Branch] {
+        &self.branches[..self.count]
+    }
+}
+
+impl DerefMut for Branches {
+    fn deref_mut(&mut self) -> &mut [Branch] {
+        &mut self.branches[..self.count]
+    }
+}
+
+/// Whether keys whose heads lie from the first to the last share `bytes` bytes or more of
+/// them.
+pub(super) const fn are_alike(first: u64, last: u64, bytes: usize) -> bool {
+    (first ^ last).leading_zeros() as usize / 8 >= bytes
 }
 
 /// The first eight bytes after `skip`, as a number that orders as they do; shorter
@@ -216,8 +251,7 @@ impl<const N: usize> Leaf<N> {
     pub(super) fn hardly_tells_apart(&self, ranks: Range<usize>, bytes: usize) -> bool {
         let order = self.sorted.order();
         let (Some(first), Some(last)) = (ranks.clone().next(), ranks.last()) else { return false };
-        let differ = self.head(order, first) ^ self.head(order, last);
-        differ.leading_zeros() as usize / 8 >= bytes
+        are_alike(self.head(order, first), self.head(order, last), bytes)
     }
 
     /// Fills a slot of a leaf that nobody else can reach yet and whose order does not
@@ -282,17 +316,30 @@ impl<const N: usize> Inner<N> {
         }
     }
 
-    /// The children and the separators between them.
-    pub(super) fn contents(&self) -> (Vec<u32>, Vec<RecordRef>) {
+    /// The first child, and the others behind their separators, with one more at a rank.
+    pub(super) fn contents_with(&self, rank: usize, one_more: Branch) -> (u32, Branches) {
         let order = self.sorted.order();
-        let children = (0..=order.count()).map(|rank| self.child(order, rank)).collect();
-        let separators = (0..order.count()).map(|rank| self.separators[order.slot(rank)].load()).collect();
-        (children, separators)
+        let mut branches = Branches { branches: [one_more; MAX_SLOTS + 1], count: order.count() + 1 };
+        for other in 0..order.count() {
+            let slot = order.slot(other);
+            branches[other + usize::from(other >= rank)] = Branch {
+                head: self.sorted.heads[slot].load(Ordering::Relaxed),
+                separator: self.separators[slot].load(),
+                child: self.child(order, other + 1),
+            };
+        }
+        (self.child(order, 0), branches)
     }
 
-    /// Sets the first child of a node that nobody else can reach yet.
-    pub(super) fn set_first_child(&self, child: u32) {
-        self.sorted.link.store(child, Ordering::Release);
+    /// Fills a node that nobody else can reach yet.
+    pub(super) fn fill(&self, first_child: u32, branches: &[Branch]) {
+        self.sorted.link.store(first_child, Ordering::Release);
+        for (slot, branch) in branches.iter().enumerate() {
+            self.sorted.heads[slot].store(branch.head, Ordering::Relaxed);
+            self.separators[slot].store(branch.separator);
+            self.children[slot].store(branch.child, Ordering::Release);
+        }
+        self.sorted.publish(Order::ascending(branches.len()));
     }
 
     /// Adds a separator at `rank` and the child on its right to a node with a free
