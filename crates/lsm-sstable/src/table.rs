@@ -304,7 +304,7 @@ impl Table {
         let (start, _) = self.extent(at)?;
         let (uid, path) = (self.source.uid, &self.source.path);
         let stored = StoredBlock::check(stored, uid, start, path)?;
-        let mut draft = Draft::new(self.slots.cache(), stored.image_bytes(path, start)?, fill_cache.into());
+        let mut draft = Draft::of_missed(&self.slots, at, stored.image_bytes(path, start)?, fill_cache);
         stored.decompress_into(draft.image(), start, path)?;
         let layout = self.layout_of(draft.image(), start)?;
         Ok(draft.finish(layout, &self.slots, at))

@@ -97,15 +97,21 @@ impl Shared {
             }
             1..6 => self.cache.set_capacity_bytes(CAPACITIES[random.below(6) as usize]),
             // Damage is found in what was read.
-            6..30 => drop(Draft::new(&self.cache, 4_000, (random.below(2) == 0).into())),
+            6..30 => {
+                let slots = Arc::clone(&table.lock().0);
+                drop(Draft::of_missed(&slots, random.below(BLOCKS) as usize, 4_000, random.below(2) == 0));
+            }
             30..80 => held.clear(),
             _ => {
                 let (slots, mark) = table.lock().clone();
                 let at = random.below(BLOCKS);
                 let block = slots.get(at as usize).unwrap_or_else(|| {
                     let image = image(mark, 50 + (at as usize * 997) % 36_000);
-                    let mut draft =
-                        Draft::new(&self.cache, image.len() as u32, (!at.is_multiple_of(9)).into());
+                    let bytes = image.len() as u32;
+                    let mut draft = match random.below(8) {
+                        0 => Draft::new(&self.cache, bytes, Admission::Always),
+                        _ => Draft::of_missed(&slots, at as usize, bytes, !at.is_multiple_of(9)),
+                    };
                     draft.image().copy_from_slice(&image);
                     let layout = Layout::check(draft.image()).unwrap();
                     draft.finish(layout, &slots, at as usize)

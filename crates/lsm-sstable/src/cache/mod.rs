@@ -8,11 +8,16 @@
 //!    If not, the frame has been given to another block meanwhile, and the reader gives
 //!    its reference back. So frames must stay frames; they are never freed before the
 //!    cache.
-//! 3. Who loads a block takes memory for it under the lock, evicting what stands in the
-//!    way, fills it, and shows it in the slot.
-//! 4. Eviction walks over the frames like the hand of a clock: each look-up gives a block
-//!    up to three more passes. It empties the slot and gives up the cache's reference;
-//!    the last reference, whoever has it, gives frame and image back.
+//! 3. Who loads a block takes memory for it under the lock, fills it, and shows it in the
+//!    slot if the cache takes it in. It does so where there is room, and else if the block
+//!    was asked for more often of late than the one that would go for it. So what is asked
+//!    for once, by a scan or at random, neither pushes out what is used nor pays for it.
+//!    This is TinyLFU (Einziger, Friedman and Manes, 2017), but with a count for each block
+//!    in its slot, where its sketch has counters that blocks share.
+//! 4. Eviction walks over the frames like the hand of a clock. Each look-up gives a block
+//!    a use, up to seven, and each contest that it wins takes one away. Eviction empties the
+//!    slot and gives up the cache's reference; the last reference, whoever has it, gives
+//!    frame and image back.
 
 mod frame;
 mod memory;
@@ -22,6 +27,8 @@ mod store;
 
 #[cfg(all(test, not(lsm_loom)))]
 mod bounds;
+#[cfg(all(test, not(lsm_loom)))]
+mod contest;
 #[cfg(test)]
 mod loom_cache;
 

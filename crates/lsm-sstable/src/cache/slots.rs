@@ -2,7 +2,7 @@
 //! here and one count in the block's frame; it takes no lock and hashes nothing.
 
 use super::BlockCache;
-use super::frame::{Block, Frame, FramePtr};
+use super::frame::{Block, Frame, FramePtr, MAX_USES};
 use super::memory::prefetch;
 use lsm_sync::Arc;
 use lsm_sync::atomic::{AtomicBool, AtomicPtr, Ordering};
@@ -23,10 +23,45 @@ pub(crate) struct Slots {
 struct Slot {
     /// The block's frame, or null. Set by who loaded the block, emptied by who evicts it.
     frame: AtomicPtr<Frame>,
-    /// Where its image starts. Relaxed, and perhaps of another block: only to have the
-    /// lines fetched that the look-up is about to read, while the frame's own is on its way.
+    /// Where its image starts; of a block that is not cached, its [`Heat`]. Relaxed, and
+    /// perhaps of another block: only to have the lines fetched that the look-up is about to
+    /// read, while the frame's own is on its way.
     image: AtomicPtr<u8>,
 }
+
+/// How often a block that is not cached was asked for of late, and in which epoch that was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Heat {
+    uses: u8,
+    epoch: u8,
+}
+
+impl Heat {
+    /// No memory is below this address.
+    const END: usize = 1 << 11;
+
+    fn to_ptr(self) -> *mut u8 {
+        std::ptr::without_provenance_mut(usize::from(self.epoch) << 3 | usize::from(self.uses & 7))
+    }
+
+    /// None for what is the address of an image.
+    fn of_ptr(ptr: *mut u8) -> Option<Self> {
+        let word = ptr.addr();
+        (word < Self::END).then_some(Self { uses: (word & 7) as u8, epoch: (word >> 3) as u8 })
+    }
+
+    /// Halved for each epoch since.
+    fn in_epoch(self, epoch: u8) -> Self {
+        let passed = u32::from(epoch.wrapping_sub(self.epoch));
+        Self { uses: self.uses.checked_shr(passed).unwrap_or(0), epoch }
+    }
+
+    const fn with_one_more(self) -> Self {
+        Self { uses: if self.uses < MAX_USES { self.uses + 1 } else { MAX_USES }, epoch: self.epoch }
+    }
+}
+
+const _: () = assert!(MAX_USES == 7, "uses are kept in three bits");
 
 /// So many blocks of a table tell how much of it is cached.
 const SAMPLE: usize = 256;
@@ -80,7 +115,11 @@ impl Slots {
     pub(crate) fn prefetch(&self, at: usize) {
         let Some(slot) = self.slots.get(at) else { return };
         // Relaxed: addresses to fetch, which nobody looks behind.
-        prefetch(slot.frame.load(Ordering::Relaxed));
+        let frame = slot.frame.load(Ordering::Relaxed);
+        if frame.is_null() {
+            return;
+        }
+        prefetch(frame);
         let image = slot.image.load(Ordering::Relaxed);
         for line in 0..FIRST_LINES {
             prefetch(image.wrapping_add(64 * line));
@@ -101,9 +140,25 @@ impl Slots {
         is_set
     }
 
-    /// Hides a block from readers to come; for who evicts it, before its reference goes.
-    pub(super) fn clear(&self, at: usize) {
+    /// Counts that a block was asked for and is not cached, and returns how often that was
+    /// of late. Under the cache's lock.
+    pub(super) fn count_miss(&self, at: usize, epoch: u8) -> u8 {
+        let Some(slot) = self.slots.get(at) else { return 0 };
+        let before = slot.image.load(Ordering::Relaxed);
+        // Where another thread has cached it meanwhile, its heat is in the frame.
+        let Some(heat) = Heat::of_ptr(before) else { return 0 };
+        let heat = heat.in_epoch(epoch).with_one_more();
+        // Or caches it now: the address of an image must stay.
+        let (counted, failed) = (Ordering::Relaxed, Ordering::Relaxed);
+        let _cached_meanwhile = slot.image.compare_exchange(before, heat.to_ptr(), counted, failed);
+        heat.uses
+    }
+
+    /// Hides a block that was used so often of late from readers to come; for who evicts it,
+    /// before its reference goes.
+    pub(super) fn clear(&self, at: usize, uses: u8, epoch: u8) {
         if let Some(slot) = self.slots.get(at) {
+            slot.image.store(Heat { uses, epoch }.to_ptr(), Ordering::Relaxed);
             // Relaxed: what comes after is ordered by the count of the frame.
             slot.frame.store(null_mut(), Ordering::Relaxed);
         }

@@ -2,7 +2,7 @@
 //! Taken under one lock by those who load blocks and by the last to let go of one; a
 //! look-up that finds its block never comes here.
 
-use super::frame::{Block, Contents, FrameChunk, FramePtr, Home};
+use super::frame::{Block, Contents, FrameChunk, FramePtr, Home, MAX_USES};
 use super::slab::{Place, Slab};
 use super::slots::Slots;
 use crate::block::Layout;
@@ -41,6 +41,10 @@ struct Store {
     /// Cached blocks whose tables are closed; less than there are where blocks were loaded
     /// while their table was closed.
     orphans: u64,
+    /// Heats of blocks that are not cached are halved for each of these that has passed.
+    epoch: u8,
+    /// Contests in this epoch.
+    contests: u64,
 }
 
 /// From this size on, images and frames lie on huge pages.
@@ -50,8 +54,10 @@ const FIRST_FRAMES: usize = 16;
 const OVERHEAD_BYTES: usize = 144;
 /// Frames that are looked at for one block in search of orphans.
 const ORPHAN_STEPS: usize = 64;
-/// The hand passes a block that is much used three times.
-const MAX_ROUNDS: usize = 5;
+/// The hand passes a block that is much used so many times, at most.
+const MAX_ROUNDS: usize = MAX_USES as usize + 2;
+/// An epoch has so many contests for each cached block.
+const CONTESTS_A_BLOCK: u64 = 4;
 
 /// What a block with an image of this length takes up.
 const fn weight_of(image_bytes: usize) -> u64 {
@@ -71,6 +77,8 @@ impl BlockCache {
             free: Vec::new(),
             hand: (0, 0),
             orphans: 0,
+            epoch: 0,
+            contests: 0,
         };
         store.set_capacity_bytes(capacity_bytes);
         Arc::new(Self { store: Mutex::new(store), unclaimed_bytes: AtomicU64::new(0) })
@@ -169,10 +177,65 @@ impl Store {
             Admission::Never => false,
         };
         if is_cached {
-            self.held.cached_bytes += weight;
-            self.held.cached_blocks += 1;
+            self.count_cached(weight);
         }
         is_cached
+    }
+
+    /// Counts a block that was missed as cached, if it may be; also, how hot it is.
+    fn admit_if_hotter(&mut self, slots: &Slots, at: usize, image_bytes: usize) -> (bool, u8) {
+        let weight = weight_of(image_bytes);
+        let heat = slots.count_miss(at, self.epoch);
+        let is_cached = self.has_room(weight) || self.evict_orphans(weight) || self.win_room(heat, weight);
+        if is_cached {
+            self.count_cached(weight);
+        }
+        (is_cached, heat)
+    }
+
+    /// Lets a block that is so hot contend with those at the hand for so many bytes.
+    ///
+    /// The first one that is as hot wins, and is a little less hot for the next contender: so
+    /// blocks that are not used any more go, however hot they were. But who is asked for the
+    /// first time is no reason to forget one that was asked for twice.
+    fn win_room(&mut self, heat: u8, bytes: u64) -> bool {
+        // What was being loaded while the cache was made smaller still goes.
+        self.evict_down_to(self.capacity_bytes);
+        if bytes > self.capacity_bytes {
+            return false;
+        }
+        self.contests += 1;
+        if self.contests > self.held.cached_blocks.saturating_mul(CONTESTS_A_BLOCK) {
+            (self.contests, self.epoch) = (0, self.epoch.wrapping_add(1));
+        }
+        for _ in 0..self.frames() {
+            if self.has_room(bytes) {
+                break;
+            }
+            let Some(frame) = self.turn() else { break };
+            if !frame.is_cached() {
+                continue;
+            }
+            let uses = frame.uses();
+            if heat <= uses && !(self.orphans > 0 && frame.is_orphan()) {
+                if heat > 1 || uses == 1 {
+                    frame.spend_use();
+                }
+                return false;
+            }
+            self.evict(frame);
+        }
+        self.has_room(bytes)
+    }
+
+    fn count_cached(&mut self, weight: u64) {
+        self.held.cached_bytes += weight;
+        self.held.cached_blocks += 1;
+    }
+
+    /// Frames there are, in use or not.
+    fn frames(&self) -> usize {
+        self.chunks.iter().map(FrameChunk::len).sum()
     }
 
     fn reclaim(&mut self, frame: FramePtr, image: Place) {
@@ -204,8 +267,7 @@ impl Store {
     }
 
     fn evict_down_to(&mut self, limit: u64) -> bool {
-        let frames: usize = self.chunks.iter().map(FrameChunk::len).sum();
-        let mut steps = frames * MAX_ROUNDS;
+        let mut steps = self.frames() * MAX_ROUNDS;
         while self.held.cached_bytes > limit {
             if steps == 0 {
                 // Blocks that are being loaded are counted and cannot be evicted.
@@ -251,7 +313,7 @@ impl Store {
     fn evict(&mut self, frame: FramePtr) {
         frame.set_cached(false);
         if let Some(Home { slots, at, image_bytes }) = frame.take_home() {
-            slots.clear(at);
+            slots.clear(at, frame.uses(), self.epoch);
             self.count_evicted(image_bytes);
             self.orphans = self.orphans.saturating_sub(u64::from(slots.is_dead()));
         }
@@ -276,13 +338,6 @@ pub enum Admission {
     Never,
 }
 
-impl From<bool> for Admission {
-    /// From whether blocks that are read are to fill the cache.
-    fn from(fill_cache: bool) -> Self {
-        if fill_cache { Self::Always } else { Self::Never }
-    }
-}
-
 /// Memory for an image that is being loaded.
 pub(crate) struct Draft {
     cache: Arc<BlockCache>,
@@ -290,18 +345,39 @@ pub(crate) struct Draft {
     /// There until `finish`.
     image: Option<Place>,
     is_cached: bool,
+    /// How often its block was asked for of late.
+    heat: u8,
 }
 
 impl Draft {
     /// Memory for an image of so many bytes.
     pub(crate) fn new(cache: &Arc<BlockCache>, image_bytes: u32, admission: Admission) -> Self {
+        Self::admitted(cache, image_bytes, |store| (store.admit(image_bytes as usize, admission), 0))
+    }
+
+    /// The same for a block that was missed, and is cached if it is asked for more often than
+    /// what it would evict.
+    pub(crate) fn of_missed(slots: &Slots, at: usize, image_bytes: u32, fill_cache: bool) -> Self {
+        if !fill_cache {
+            return Self::new(slots.cache(), image_bytes, Admission::Never);
+        }
+        Self::admitted(slots.cache(), image_bytes, |store| {
+            store.admit_if_hotter(slots, at, image_bytes as usize)
+        })
+    }
+
+    fn admitted(
+        cache: &Arc<BlockCache>,
+        image_bytes: u32,
+        admit: impl FnOnce(&mut Store) -> (bool, u8),
+    ) -> Self {
         let mut store = cache.store.lock();
-        let is_cached = store.admit(image_bytes as usize, admission);
+        let (is_cached, heat) = admit(&mut store);
         store.held.live_bytes += weight_of(image_bytes as usize);
         let image = Some(store.slab.take(image_bytes));
         let frame = store.take_frame();
         drop(store);
-        Self { cache: Arc::clone(cache), frame, image, is_cached }
+        Self { cache: Arc::clone(cache), frame, image, is_cached, heat }
     }
 
     /// Whether it will be cached.
@@ -328,7 +404,7 @@ impl Draft {
         let image_bytes = image.bytes().len();
         let contents = Contents { image, layout, cache: Arc::clone(&self.cache) };
         let home = self.is_cached.then(|| Home { slots: Arc::clone(slots), at, image_bytes });
-        let block = self.frame.fill_new(contents, home);
+        let block = self.frame.fill_new(contents, home, self.heat);
         if self.is_cached {
             self.is_cached = false;
             if slots.set(at, &block) || lsm_sync::mutant("sstable.cached_twice") {
