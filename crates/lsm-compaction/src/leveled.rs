@@ -9,11 +9,12 @@
 //!    least of the level below for each of its own bytes; one that overlaps nothing
 //!    changes place without being read.
 //! 3. Tables that hold mostly tombstones, however small their level is, when little
-//!    has to be rewritten for it; and in the last level tombstones that nobody needs.
+//!    has to be rewritten for it; and in the last level tombstones that nobody needs, and
+//!    tables that are mostly old versions for snapshots that are closed.
 
 use crate::covered::pick_covered;
 use crate::plan::{hull, join};
-use crate::range_pick::{is_worth_rewriting, pick_whole, rewrite_first};
+use crate::range_pick::{is_worth_rewriting, pick_whole, rewrite_first, superseded};
 use crate::shape::{LAST, Shape};
 use crate::{InputRun, MergePlan, PickView, Plan, Strategy};
 use lsm_types::KeySpan;
@@ -67,7 +68,7 @@ impl Leveled {
             table_bytes,
             base_bytes: table_bytes.saturating_mul(4),
             ratio: 10,
-            level0_runs: 6,
+            level0_runs: 8,
             dense_percent: 50,
             max_merge_bytes: table_bytes.saturating_mul(24),
         }
@@ -261,9 +262,13 @@ impl Leveled {
     }
 
     fn is_dense(&self, table: &TableHandle) -> bool {
-        let meta = table.meta();
-        meta.tombstones >= DENSE_TOMBSTONES
-            && meta.tombstones.saturating_mul(100) >= meta.entries.saturating_mul(self.dense_percent)
+        self.are_many(table.meta().tombstones, table)
+    }
+
+    /// Whether so many of a table's entries are worth getting rid of.
+    fn are_many(&self, entries: u64, table: &TableHandle) -> bool {
+        entries >= DENSE_TOMBSTONES
+            && entries.saturating_mul(100) >= table.meta().entries.saturating_mul(self.dense_percent)
     }
 
     /// Takes a table down that is mostly tombstones.
@@ -290,7 +295,9 @@ impl Leveled {
         let last = view.version.level(LAST);
         let [run] = last.runs() else { return None };
         rewrite_first(view, place(LAST, run), run.tables().iter(), self.table_bytes, |table| {
-            (self.is_dense(table) || table.meta().range_tombstones > 0) && is_worth_rewriting(view, table)
+            let meta = table.meta();
+            (self.are_many(meta.tombstones + superseded(meta), table) || meta.range_tombstones > 0)
+                && is_worth_rewriting(view, table)
         })
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::older::sheds_all_tombstones;
 use crate::{InputRun, MergePlan, OlderData, OlderTables, PickView, Plan};
+use lsm_sstable::TableMeta;
 use lsm_types::KeySpan;
 use lsm_version::{Placement, Run, TableHandle};
 use std::sync::Arc;
@@ -14,11 +15,17 @@ const MAX_REWRITTEN_TABLES: u64 = 8;
 pub(crate) fn is_worth_rewriting(view: &PickView<'_>, table: &TableHandle) -> bool {
     let meta = table.meta();
     view.is_free(table)
-        && (meta.tombstones > 0 || meta.range_tombstones > 0)
+        && (meta.tombstones > 0 || meta.range_tombstones > 0 || superseded(meta) > 0)
         && sheds_all_tombstones(table, view.rules)
 }
 
-/// Rewrites the tables of the only run inside `span` that hold tombstones for nobody.
+/// Entries that are there for snapshots alone: newer ones have the same keys.
+pub(crate) const fn superseded(meta: &TableMeta) -> u64 {
+    meta.entries.saturating_sub(meta.user_keys)
+}
+
+/// Rewrites the tables of the only run inside `span` that hold tombstones or old versions
+/// for nobody.
 pub(crate) fn pick_whole(
     view: &PickView<'_>,
     placement: Placement,

@@ -48,6 +48,7 @@ impl Fakes {
         meta.upper = UpperBound::Included(key(last));
         meta.file_bytes = bytes;
         meta.entries = bytes / 100;
+        meta.user_keys = meta.entries;
         (meta.lowest_seqno, meta.highest_seqno) = (1, 1);
         change(&mut meta);
         self.next_number += 1;
@@ -235,6 +236,29 @@ fn tombstones_in_the_last_level_go_when_their_snapshot_has_closed() {
     };
     assert!(with(vec![40]).is_none(), "a rewrite would drop nothing, for ever");
     assert!(with(vec![]).is_some());
+}
+
+#[test]
+fn old_versions_in_the_last_level_go_once_no_snapshot_sees_them() {
+    let mut fakes = Fakes::new();
+    let mut of = |parts: u64| {
+        let table = fakes.table_with(0, 99, MIB, |meta| {
+            meta.user_keys = meta.entries / parts;
+            meta.highest_seqno = 50;
+        });
+        version(vec![(at(6, 0), table)])
+    };
+    let (many, few) = (of(3), of(1));
+    let strategy = Leveled::with_table_bytes(4 * MIB);
+    let busy = Busy::new();
+    let with = |version: &Version, snapshots: Vec<SeqNo>| {
+        let rules = GcRules { snapshots, ..rules() };
+        let view = PickView::new(version, &busy, &rules);
+        (strategy.pick(&view).is_some(), strategy.pick_major(&view).is_some())
+    };
+    assert_eq!(with(&many, vec![40]), (false, false), "a rewrite would drop nothing, for ever");
+    assert_eq!(with(&many, vec![]), (true, true));
+    assert_eq!(with(&few, vec![]), (false, false));
 }
 
 #[test]

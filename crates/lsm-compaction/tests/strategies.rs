@@ -157,7 +157,8 @@ fn check_history(strategy: &dyn Strategy, seed: u64) {
 #[test]
 fn leveled_keeps_all_data_through_any_order_of_jobs() {
     let seed = seed();
-    for seed in seed..seed + 12 {
+    // The last ones once left old versions in the last level that no snapshot saw any more.
+    for seed in (seed..seed + 12).chain([1003, 1295]) {
         println!("LSM_SEED={seed}");
         check_history(&leveled(), seed);
     }

@@ -7,7 +7,7 @@ use crate::engine::Engine;
 use std::time::Duration;
 
 /// Runs that wait to be merged from which on writers are slowed.
-const SLOW_FROM_RUNS: usize = 8;
+const SLOW_FROM_RUNS: usize = 11;
 /// Runs that wait to be merged at which writers wait for a compaction.
 const STOP_AT_RUNS: usize = 32;
 /// The slowest pace short of stopping: 1 MiB a second.
@@ -16,12 +16,15 @@ const SLOWEST_NS_PER_BYTE: f64 = 1000.0;
 const LONGEST_DELAY_NS: u64 = 1_000_000_000;
 /// How long a delayed writer sleeps before it looks again.
 const SLICE_NS: u64 = 5_000_000;
-/// Delays shorter than this are owed, and slept together: a sleep has its own cost.
-const SHORTEST_SLEEP_NS: u64 = 1_000_000;
+/// Delays shorter than this are owed, and slept together: a sleep has its own cost, and of a
+/// thousand writes not one should meet it while the background is a little late.
+const SHORTEST_SLEEP_NS: u64 = 4_000_000;
 
-/// Memtables of a keyspace may hold so many write buffers before its writers are stopped;
-/// they are slowed from one on.
-const STOP_AT_BUFFERS: f64 = 3.0;
+/// Memtables of a keyspace may hold so many write buffers before its writers are all but
+/// stopped: as many as there are when the most memtables that may wait to be flushed do.
+const STOP_AT_BUFFERS: f64 = 1.5;
+/// Writers are slowed from here on: when a memtable is full and the one before is not flushed.
+const SLOW_FROM_BUFFERS: f64 = 0.75;
 
 /// What the background has still to do.
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,8 +46,8 @@ impl Backlog {
         let by_runs = self.runs.saturating_sub(SLOW_FROM_RUNS) as f64 / span;
         let over = self.debt_bytes.saturating_sub(self.soft_debt_bytes) as f64;
         let by_debt = over / (self.soft_debt_bytes.max(1) as f64 * 7.0);
-        let over = self.memtable_bytes.saturating_sub(self.write_buffer_bytes) as f64;
-        let by_memory = over / (self.write_buffer_bytes.max(1) as f64 * (STOP_AT_BUFFERS - 1.0));
+        let buffers = self.memtable_bytes as f64 / self.write_buffer_bytes.max(1) as f64;
+        let by_memory = (buffers - SLOW_FROM_BUFFERS) / (STOP_AT_BUFFERS - SLOW_FROM_BUFFERS);
         by_runs.max(by_debt).max(by_memory).clamp(0.0, 1.0)
     }
 }
@@ -136,11 +139,11 @@ mod tests {
         let runs = |runs| Backlog { runs, ..none }.pressure();
         let debt = |debt_bytes| Backlog { debt_bytes, ..none }.pressure();
         let memory = |memtable_bytes| Backlog { memtable_bytes, ..none }.pressure();
-        assert_eq!((runs(SLOW_FROM_RUNS), debt(100), memory(100)), (0.0, 0.0, 0.0));
-        assert_eq!((runs(STOP_AT_RUNS), debt(800), memory(300)), (1.0, 1.0, 1.0));
+        assert_eq!((runs(SLOW_FROM_RUNS), debt(100), memory(75)), (0.0, 0.0, 0.0));
+        assert_eq!((runs(STOP_AT_RUNS), debt(800), memory(150)), (1.0, 1.0, 1.0));
         assert!((0..=40).map(runs).is_sorted());
-        assert!((0..=400).map(memory).is_sorted());
+        assert!((0..=200).map(memory).is_sorted());
         assert!(ns_per_byte(debt(150)) < 1.0, "a little debt costs little");
-        assert!(ns_per_byte(memory(110)) < 1.0, "and so does a flush that is late by a little");
+        assert!(ns_per_byte(memory(82)) < 1.0, "and so does a flush that is late by a little");
     }
 }

@@ -15,6 +15,12 @@ use std::sync::Arc;
 /// at most, however many keyspaces there are.
 const MAX_FULL_MEMTABLES: usize = 4;
 
+/// Memtables are sealed at three eighths of a write buffer while nothing waits to be flushed:
+/// two such fit into it, and what is written while the flush of one is late.
+const fn early_limit(write_buffer_bytes: usize) -> usize {
+    write_buffer_bytes - write_buffer_bytes / 8 * 5
+}
+
 /// The sealing of one keyspace's active memtable.
 struct Sealing<'a> {
     engine: &'a Engine,
@@ -63,12 +69,13 @@ impl Engine {
             // Early while nothing waits to be flushed: the rest of the buffer is for what is
             // written during the flush, which then need not be waited for.
             let (size, has_sealed) = (size_of(state, core), core.has_sealed());
-            if has_sealed && size >= limit / 2 && !core.is_slowed() {
+            let early = early_limit(limit);
+            if has_sealed && size >= early && !core.is_slowed() {
                 // The flush is late: from now on writers are paced by it, so that they leave
                 // it a processor and memory stays near the buffer.
                 core.set_slowed(true);
             }
-            let limit = if has_sealed { limit } else { limit / 2 };
+            let limit = if has_sealed { limit } else { early };
             has_rotated |= size >= limit && self.rotate_locked(state, core);
         }
         state.unsummed_bytes += bytes;
