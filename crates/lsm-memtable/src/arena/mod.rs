@@ -26,9 +26,10 @@ pub(crate) use modelled::{Arena, ArenaWriter, Spare, new};
 mod shared;
 
 /// The longest value that is copied into the arena itself, in bytes; a longer one
-/// becomes a slice of its own, so that handing it out need not copy it again.
+/// becomes a slice of its own, so that handing it out need not copy it again. Fresh memory
+/// costs several times what a copy does, and the arena's is used again.
 #[cfg(not(lsm_loom))]
-pub(crate) const MAX_INLINE_BYTES: usize = 4096;
+pub(crate) const MAX_INLINE_BYTES: usize = 32 << 10;
 
 /// Names a record of one arena. Only that arena's writer makes one, and nothing else
 /// turns a number into one, but for a [`RecordSlot`] that holds what was stored.
