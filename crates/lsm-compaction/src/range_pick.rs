@@ -19,7 +19,9 @@ pub(crate) fn is_worth_rewriting(view: &PickView<'_>, table: &TableHandle) -> bo
         && sheds_all_tombstones(table, view.rules)
 }
 
-/// Entries that are there for snapshots alone: newer ones have the same keys.
+/// Entries that are there for snapshots alone: newer ones have the same keys. A table with
+/// merge operands, which nobody can write yet, would have to tell how many it has: they stay
+/// though they share keys, and it would be rewritten for ever.
 pub(crate) const fn superseded(meta: &TableMeta) -> u64 {
     meta.entries.saturating_sub(meta.user_keys)
 }

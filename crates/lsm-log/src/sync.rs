@@ -5,30 +5,16 @@
 //! 1. The writer stores the end of what it has written in `written`.
 //! 2. Whoever needs a position durable takes the lock. Is it durable: done. Has the log
 //!    failed: the cause. Does somebody sync already: wait and look again.
-//! 3. Else it becomes the leader. Those whom the last sync let go are perhaps about to be
-//!    back, and would just miss this one: for them it waits a moment.
-//! 4. It reads `written`, notes which segments hold bytes up to there that are not durable,
-//!    and leaves the lock.
-//! 5. It syncs those segments, the oldest first.
-//! 6. Under the lock again it publishes the position, or latches the failure, and wakes all.
-//!
-//! Without the third step four threads that do nothing but commit fall into two parties, of
-//! one and of three, that sync in turn. Waiting for company is PostgreSQL's `commit_delay`;
-//! here nobody has to set it: who waited in vain does not wait again for a while.
+//! 3. Else it becomes the leader: it reads `written`, notes which segments hold bytes up
+//!    to there that are not durable, and leaves the lock.
+//! 4. It syncs those segments, the oldest first.
+//! 5. Under the lock again it publishes the position, or latches the failure, and wakes all.
 
 use crate::{Error, LogPosition};
 use lsm_sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use lsm_sync::{Condvar, Mutex, MutexGuard};
 use lsm_vfs::{File, IoError};
 use std::sync::Arc;
-use std::time::Duration;
-
-/// A leader waits so long for others: some ten times as long as a thread takes to wake up
-/// and append, and no longer than a sync takes on most devices.
-const GATHER: Duration = Duration::from_micros(100);
-
-/// Who waited in vain does not wait for so many syncs.
-const REST: u32 = 255;
 
 /// How far a log is written and durable, and whether it has failed. Thread-safe.
 ///
@@ -39,9 +25,6 @@ pub struct GroupSync {
     state: Mutex<State>,
     /// Woken after every sync and every failure.
     changed: Condvar,
-    /// Woken when those have come for whom the leader waits, and after every failure. Only
-    /// the leader waits here.
-    gathered: Condvar,
     /// Stored with Release by [`wrote`](Self::wrote) after the write, loaded with Acquire
     /// by the leader before its sync, so that the sync covers the write.
     written: AtomicU64,
@@ -62,14 +45,6 @@ struct State {
     newest_durable_base: LogPosition,
     /// Whether some thread is the leader.
     syncing: bool,
-    /// Callers who wait for the leader.
-    waiting: usize,
-    /// Callers who have come since the last sync began.
-    came: usize,
-    /// Callers who may come before the next sync begins, those that are here included.
-    expected: usize,
-    /// For so many syncs nobody waits for others.
-    rest: u32,
     failure: Option<Arc<IoError>>,
 }
 
@@ -97,7 +72,6 @@ impl GroupSync {
         Self {
             state: Mutex::new(State::default()),
             changed: Condvar::new(),
-            gathered: Condvar::new(),
             written: AtomicU64::new(start.0),
             synced: AtomicU64::new(start.0),
             has_failed: AtomicBool::new(false),
@@ -157,7 +131,6 @@ impl GroupSync {
     pub fn fail(&self, cause: Arc<IoError>) {
         self.latch(&mut self.state.lock(), cause);
         self.changed.notify_all();
-        self.gathered.notify_all();
     }
 
     fn latch(&self, state: &mut State, cause: Arc<IoError>) {
@@ -201,26 +174,17 @@ impl GroupSync {
     }
 
     /// Waits for the syncs of others, or leads one, until `done`.
-    fn sync_until<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
+    fn sync_until(
+        &self,
+        mut state: MutexGuard<'_, State>,
         done: impl Fn(&State) -> bool,
     ) -> Result<(), Error> {
-        if done(&state) {
-            return Ok(());
-        }
-        state.came += 1;
-        if state.came >= state.expected {
-            self.gathered.notify_one();
-        }
         while !done(&state) {
             failure(&state)?;
             if !state.syncing {
                 return self.lead(state);
             }
-            state.waiting += 1;
             self.changed.wait(&mut state);
-            state.waiting -= 1;
             if lsm_sync::mutant("log.waiter_does_not_look_again") {
                 return Ok(());
             }
@@ -228,36 +192,9 @@ impl GroupSync {
         Ok(())
     }
 
-    /// Waits a moment for those who are expected.
-    fn gather<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        if let Some(rest) = state.rest.checked_sub(1) {
-            state.rest = rest;
-            return state;
-        }
-        let mut has_time = true;
-        while state.came < state.expected && state.failure.is_none() && has_time {
-            if lsm_sync::IS_MODEL {
-                // No time passes in a model: it is enough to let others go on.
-                drop(state);
-                lsm_sync::thread::yield_now();
-                state = self.state.lock();
-                has_time = false;
-            } else {
-                has_time = !self.gathered.wait_for(&mut state, GATHER).timed_out();
-            }
-        }
-        if state.came < state.expected {
-            state.rest = REST;
-        }
-        state
-    }
-
     /// Syncs everything written when it begins, which covers what the caller needs.
-    fn lead<'a>(&'a self, mut state: MutexGuard<'a, State>) -> Result<(), Error> {
+    fn lead(&self, mut state: MutexGuard<'_, State>) -> Result<(), Error> {
         state.syncing = true;
-        let mut state = self.gather(state);
-        // All who have come have written before, so this sync is for all of them.
-        let covered = std::mem::take(&mut state.came);
         // Read under the lock: a segment is added before `written` moves into it.
         let mut target = self.written_through();
         let unsynced =
@@ -276,7 +213,6 @@ impl GroupSync {
 
         let mut state = self.state.lock();
         state.syncing = false;
-        state.expected = covered + state.came;
         let outcome = match outcome {
             Ok(()) => {
                 self.synced.store(target.0, Ordering::Release);
@@ -294,97 +230,12 @@ impl GroupSync {
                 Err(Error::Failed(cause))
             }
         };
-        let forgotten = usize::from(lsm_sync::mutant("log.one_waiter_is_not_woken"));
-        let waiting = state.waiting.saturating_sub(forgotten);
         drop(state);
-        // One by one, since together they would queue for the lock, and each would be woken
-        // by the one before it. Whoever has begun to wait meanwhile waits for the next sync.
-        (0..waiting).for_each(|_| _ = self.changed.notify_one());
+        self.changed.notify_all();
         outcome
     }
 }
 
 fn failure(state: &State) -> Result<(), Error> {
     state.failure.as_ref().map_or(Ok(()), |cause| Err(Error::Failed(Arc::clone(cause))))
-}
-
-#[cfg(all(test, not(lsm_loom)))]
-mod tests {
-    use super::*;
-    use std::path::Path;
-    use std::sync::atomic::AtomicUsize;
-
-    /// A file whose syncs take a while and are counted.
-    #[derive(Debug, Default)]
-    struct Slow(AtomicUsize);
-
-    impl File for Slow {
-        fn sync_data(&self) -> Result<(), IoError> {
-            self.0.fetch_add(1, Ordering::Relaxed);
-            std::thread::sleep(Duration::from_millis(1));
-            Ok(())
-        }
-
-        fn path(&self) -> &Path {
-            Path::new("log")
-        }
-
-        fn read_exact_at(&self, _: &mut [u8], _: u64) -> Result<(), IoError> {
-            unreachable!("nobody reads")
-        }
-
-        fn write_all_at(&self, _: &[u8], _: u64) -> Result<(), IoError> {
-            Ok(())
-        }
-
-        fn preallocate(&self, _: u64) -> Result<(), IoError> {
-            Ok(())
-        }
-
-        fn set_len(&self, _: u64) -> Result<(), IoError> {
-            Ok(())
-        }
-
-        fn len(&self) -> Result<u64, IoError> {
-            Ok(0)
-        }
-    }
-
-    const COMMITS: usize = 60;
-
-    /// How many syncs so many threads need for [`COMMITS`] each.
-    fn syncs_of(threads: usize) -> usize {
-        let file = Arc::new(Slow::default());
-        let sync = GroupSync::new(Arc::clone(&file) as Arc<dyn File>, LogPosition::ZERO);
-        let end = Mutex::new(0);
-        std::thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    for _ in 0..COMMITS {
-                        let position = {
-                            let mut end = end.lock();
-                            *end += 1;
-                            sync.wrote(LogPosition(*end));
-                            LogPosition(*end)
-                        };
-                        assert!(sync.sync_through(position).is_ok() && sync.synced_through() >= position);
-                    }
-                });
-            }
-        });
-        file.0.load(Ordering::Relaxed)
-    }
-
-    #[test]
-    fn one_thread_syncs_once_a_commit() {
-        assert_eq!(syncs_of(1), COMMITS);
-    }
-
-    #[test]
-    fn threads_that_only_commit_come_to_share_their_syncs() {
-        // In two parties they would need two syncs for each commit of all. Other programs may
-        // keep somebody from being back in time, and a whole try from showing anything.
-        let best = (0..20).map(|_| syncs_of(4)).find(|&syncs| syncs < COMMITS * 3 / 2);
-        assert!(best.is_some(), "no try needed fewer than {} syncs", COMMITS * 3 / 2);
-    }
 }

@@ -119,7 +119,7 @@ impl Advanced {
     }
 
     /// How many sealed memtables a keyspace may hold before its writers wait; 3 by
-    /// default.
+    /// default. A bound for many small ones: what fills a write buffer is slowed before.
     pub fn max_sealed_memtables(&mut self, count: usize) -> &mut Self {
         self.max_sealed_memtables = count.max(1);
         self
@@ -162,7 +162,9 @@ impl Options {
     }
 
     /// Bytes that the writes of a keyspace may take up in memory until they are flushed; 64
-    /// MiB by default. Half of it fills before a flush begins, and the other half meanwhile.
+    /// MiB by default. Three eighths of it fill before a flush begins, and the rest meanwhile;
+    /// writers that leave a flush behind are slowed from three quarters of it on, and almost
+    /// stopped at one and a half.
     #[must_use]
     pub fn write_buffer_size(mut self, bytes: usize) -> Self {
         self.write_buffer_bytes = bytes.max(1024);

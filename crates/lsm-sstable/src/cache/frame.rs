@@ -23,7 +23,7 @@ use std::ptr::NonNull;
 const MAX_REFERENCES: usize = usize::MAX / 2;
 
 /// A look-up adds one use up to here, each pass of the clock takes one away.
-pub(super) const MAX_USES: u8 = 7;
+pub(super) const MAX_USES: u8 = 3;
 
 /// What a frame holds while its count is above zero. Written before the count is, and
 /// taken out after it has come back to zero; in between nobody writes it.
@@ -130,11 +130,11 @@ impl Frame {
     }
 
     /// Fills a free frame and gives out `references` to it.
-    fn fill(&self, contents: Contents, references: usize, uses: u8) {
+    fn fill(&self, contents: Contents, references: usize) {
         // SAFETY: the caller took the frame from the list of free ones: it is alone with
         // it, since the count is zero and readers leave frames of that count alone.
         self.contents.with_mut(|slot| unsafe { *slot = Some(contents) });
-        self.uses.store(uses, Ordering::Relaxed);
+        self.uses.store(0, Ordering::Relaxed);
         // Pairs with the exchange in `try_retain`, for readers that come with a pointer
         // from before: they must see the contents, and whatever emptied their slot.
         self.count.store(references, lsm_sync::weaken("sstable.frame_filled", Ordering::Release));
@@ -173,11 +173,6 @@ impl Frame {
             // Lost now and then between threads, which is fine.
             self.uses.store(uses + 1, Ordering::Relaxed);
         }
-    }
-
-    /// How many there are.
-    pub(super) fn uses(&self) -> u8 {
-        self.uses.load(Ordering::Relaxed)
     }
 
     /// Takes a use away; false when there was none.
@@ -261,10 +256,10 @@ impl FramePtr {
     }
 
     /// Fills a free frame; a reference for the caller, and one for the cache if `cached`.
-    pub(super) fn fill_new(self, contents: Contents, home: Option<Home>, uses: u8) -> Block {
+    pub(super) fn fill_new(self, contents: Contents, home: Option<Home>) -> Block {
         let references = 1 + usize::from(home.is_some());
         self.set_home(home);
-        self.fill(contents, references, uses);
+        self.fill(contents, references);
         Block(self.0)
     }
 }

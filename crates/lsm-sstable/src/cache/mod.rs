@@ -10,14 +10,13 @@
 //!    cache.
 //! 3. Who loads a block takes memory for it under the lock, fills it, and shows it in the
 //!    slot if the cache takes it in. It does so where there is room, and else if the block
-//!    was asked for more often of late than the one that would go for it. So what is asked
-//!    for once, by a scan or at random, neither pushes out what is used nor pays for it.
-//!    This is TinyLFU (Einziger, Friedman and Manes, 2017), but with a count for each block
-//!    in its slot, where its sketch has counters that blocks share.
-//! 4. Eviction walks over the frames like the hand of a clock. Each look-up gives a block
-//!    a use, up to seven, and each contest that it wins takes one away. Eviction empties the
-//!    slot and gives up the cache's reference; the last reference, whoever has it, gives
-//!    frame and image back.
+//!    was missed a while ago already, of which its slot has a note. So what is asked for
+//!    once, by a scan or at random, neither pushes out what is used nor pays for that. One in
+//!    sixteen is taken in all the same. The first is the rule of 2Q (Johnson and Shasha,
+//!    1994), the second that of bimodal insertion (Qureshi and others, 2007).
+//! 4. Eviction walks over the frames like the hand of a clock: each look-up gives a block
+//!    up to three more passes. It empties the slot and gives up the cache's reference;
+//!    the last reference, whoever has it, gives frame and image back.
 
 mod frame;
 mod memory;
@@ -26,9 +25,9 @@ mod slots;
 mod store;
 
 #[cfg(all(test, not(lsm_loom)))]
-mod bounds;
+mod admission;
 #[cfg(all(test, not(lsm_loom)))]
-mod contest;
+mod bounds;
 #[cfg(test)]
 mod loom_cache;
 

@@ -2,7 +2,7 @@
 //! here and one count in the block's frame; it takes no lock and hashes nothing.
 
 use super::BlockCache;
-use super::frame::{Block, Frame, FramePtr, MAX_USES};
+use super::frame::{Block, Frame, FramePtr};
 use super::memory::prefetch;
 use lsm_sync::Arc;
 use lsm_sync::atomic::{AtomicBool, AtomicPtr, Ordering};
@@ -23,45 +23,40 @@ pub(crate) struct Slots {
 struct Slot {
     /// The block's frame, or null. Set by who loaded the block, emptied by who evicts it.
     frame: AtomicPtr<Frame>,
-    /// Where its image starts; of a block that is not cached, its [`Heat`]. Relaxed, and
-    /// perhaps of another block: only to have the lines fetched that the look-up is about to
+    /// Where its image starts; of a block that is not cached, the [`Stamp`] of its last miss,
+    /// or null. Relaxed, and perhaps of another block: only to have the lines fetched that the look-up is about to
     /// read, while the frame's own is on its way.
     image: AtomicPtr<u8>,
 }
 
-/// How often a block that is not cached was asked for of late, and in which epoch that was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Heat {
-    uses: u8,
-    epoch: u8,
-}
+/// When a block was missed, in units of the cache's own. It comes round after 4095 of them, which
+/// takes a cache some five hundred times its blocks in misses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Stamp(u16);
 
-impl Heat {
-    /// No memory is below this address.
-    const END: usize = 1 << 11;
+impl Stamp {
+    /// Stamps are below, and no memory begins before this address.
+    const END: u16 = 4095;
 
-    fn to_ptr(self) -> *mut u8 {
-        std::ptr::without_provenance_mut(usize::from(self.epoch) << 3 | usize::from(self.uses & 7))
+    pub(super) const fn next(self) -> Self {
+        Self((self.0 + 1) % Self::END)
     }
 
-    /// None for what is the address of an image.
+    /// How many units ago `earlier` was.
+    const fn since(self, earlier: Self) -> u16 {
+        (self.0 + Self::END - earlier.0) % Self::END
+    }
+
+    const fn to_ptr(self) -> *mut u8 {
+        std::ptr::without_provenance_mut(self.0 as usize + 1)
+    }
+
+    /// None for null and for the address of an image.
     fn of_ptr(ptr: *mut u8) -> Option<Self> {
-        let word = ptr.addr();
-        (word < Self::END).then_some(Self { uses: (word & 7) as u8, epoch: (word >> 3) as u8 })
-    }
-
-    /// Halved for each epoch since.
-    fn in_epoch(self, epoch: u8) -> Self {
-        let passed = u32::from(epoch.wrapping_sub(self.epoch));
-        Self { uses: self.uses.checked_shr(passed).unwrap_or(0), epoch }
-    }
-
-    const fn with_one_more(self) -> Self {
-        Self { uses: if self.uses < MAX_USES { self.uses + 1 } else { MAX_USES }, epoch: self.epoch }
+        let stamp = ptr.addr().checked_sub(1).and_then(|stamp| u16::try_from(stamp).ok())?;
+        (stamp < Self::END).then_some(Self(stamp))
     }
 }
-
-const _: () = assert!(MAX_USES == 7, "uses are kept in three bits");
 
 /// So many blocks of a table tell how much of it is cached.
 const SAMPLE: usize = 256;
@@ -140,25 +135,24 @@ impl Slots {
         is_set
     }
 
-    /// Counts that a block was asked for and is not cached, and returns how often that was
-    /// of late. Under the cache's lock.
-    pub(super) fn count_miss(&self, at: usize, epoch: u8) -> u8 {
-        let Some(slot) = self.slots.get(at) else { return 0 };
+    /// Notes that a block was missed now, and returns how long ago it was before, if it was.
+    /// Under the cache's lock.
+    pub(super) fn note_miss(&self, at: usize, now: Stamp) -> Option<u16> {
+        let slot = self.slots.get(at)?;
         let before = slot.image.load(Ordering::Relaxed);
-        // Where another thread has cached it meanwhile, its heat is in the frame.
-        let Some(heat) = Heat::of_ptr(before) else { return 0 };
-        let heat = heat.in_epoch(epoch).with_one_more();
-        // Or caches it now: the address of an image must stay.
-        let (counted, failed) = (Ordering::Relaxed, Ordering::Relaxed);
-        let _cached_meanwhile = slot.image.compare_exchange(before, heat.to_ptr(), counted, failed);
-        heat.uses
+        let missed_at = Stamp::of_ptr(before);
+        if missed_at.is_some() || before.is_null() {
+            // Where another thread caches it meanwhile, the address of its image stays.
+            let (noted, failed) = (Ordering::Relaxed, Ordering::Relaxed);
+            let _cached_meanwhile = slot.image.compare_exchange(before, now.to_ptr(), noted, failed);
+        }
+        missed_at.map(|missed_at| now.since(missed_at))
     }
 
-    /// Hides a block that was used so often of late from readers to come; for who evicts it,
-    /// before its reference goes.
-    pub(super) fn clear(&self, at: usize, uses: u8, epoch: u8) {
+    /// Hides a block from readers to come; for who evicts it, before its reference goes.
+    pub(super) fn clear(&self, at: usize) {
         if let Some(slot) = self.slots.get(at) {
-            slot.image.store(Heat { uses, epoch }.to_ptr(), Ordering::Relaxed);
+            slot.image.store(null_mut(), Ordering::Relaxed);
             // Relaxed: what comes after is ordered by the count of the frame.
             slot.frame.store(null_mut(), Ordering::Relaxed);
         }

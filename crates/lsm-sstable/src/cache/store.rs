@@ -4,7 +4,7 @@
 
 use super::frame::{Block, Contents, FrameChunk, FramePtr, Home, MAX_USES};
 use super::slab::{Place, Slab};
-use super::slots::Slots;
+use super::slots::{Slots, Stamp};
 use crate::block::Layout;
 use lsm_sync::atomic::{AtomicU64, Ordering::Relaxed};
 use lsm_sync::{Arc, Mutex};
@@ -41,10 +41,12 @@ struct Store {
     /// Cached blocks whose tables are closed; less than there are where blocks were loaded
     /// while their table was closed.
     orphans: u64,
-    /// Heats of blocks that are not cached are halved for each of these that has passed.
-    epoch: u8,
-    /// Contests in this epoch.
-    contests: u64,
+    /// Blocks that were missed while there was no room.
+    misses: u64,
+    /// The time by which it is told how long ago a block was missed, and the misses so far in
+    /// this unit of it.
+    now: Stamp,
+    misses_now: u64,
 }
 
 /// From this size on, images and frames lie on huge pages.
@@ -56,8 +58,12 @@ const OVERHEAD_BYTES: usize = 144;
 const ORPHAN_STEPS: usize = 64;
 /// The hand passes a block that is much used so many times, at most.
 const MAX_ROUNDS: usize = MAX_USES as usize + 2;
-/// An epoch has so many contests for each cached block.
-const CONTESTS_A_BLOCK: u64 = 4;
+/// A unit of time has as many misses as this part of the cached blocks.
+const UNIT_PART: u64 = 8;
+/// A block that was missed so many units ago is asked for again.
+const AGAIN_WITHIN: u16 = 4;
+/// One in so many blocks that are missed for the first time is taken in.
+const ONE_IN: u64 = 16;
 
 /// What a block with an image of this length takes up.
 const fn weight_of(image_bytes: usize) -> u64 {
@@ -77,8 +83,9 @@ impl BlockCache {
             free: Vec::new(),
             hand: (0, 0),
             orphans: 0,
-            epoch: 0,
-            contests: 0,
+            misses: 0,
+            now: Stamp::default(),
+            misses_now: 0,
         };
         store.set_capacity_bytes(capacity_bytes);
         Arc::new(Self { store: Mutex::new(store), unclaimed_bytes: AtomicU64::new(0) })
@@ -182,50 +189,32 @@ impl Store {
         is_cached
     }
 
-    /// Counts a block that was missed as cached, if it may be; also, how hot it is.
-    fn admit_if_hotter(&mut self, slots: &Slots, at: usize, image_bytes: usize) -> (bool, u8) {
+    /// Counts a block that was missed as cached, if it may be: where there is room, and else
+    /// when it was missed a while ago already. Of the others a few are taken in as well, or
+    /// what nobody uses any more would stay where nothing is asked for twice.
+    fn admit_missed(&mut self, slots: &Slots, at: usize, image_bytes: usize) -> bool {
         let weight = weight_of(image_bytes);
-        let heat = slots.count_miss(at, self.epoch);
-        let is_cached = self.has_room(weight) || self.evict_orphans(weight) || self.win_room(heat, weight);
+        let mut is_cached = self.has_room(weight) || self.evict_orphans(weight);
+        if !is_cached {
+            self.pass_time();
+            let age = slots.note_miss(at, self.now);
+            let is_asked_for = age.is_some_and(|age| age <= AGAIN_WITHIN);
+            is_cached = (is_asked_for || self.misses.is_multiple_of(ONE_IN)) && self.make_room(weight);
+            // What was being loaded while the cache was made smaller still goes.
+            self.evict_down_to(self.capacity_bytes);
+        }
         if is_cached {
             self.count_cached(weight);
         }
-        (is_cached, heat)
+        is_cached
     }
 
-    /// Lets a block that is so hot contend with those at the hand for so many bytes.
-    ///
-    /// The first one that is as hot wins, and is a little less hot for the next contender: so
-    /// blocks that are not used any more go, however hot they were. But who is asked for the
-    /// first time is no reason to forget one that was asked for twice.
-    fn win_room(&mut self, heat: u8, bytes: u64) -> bool {
-        // What was being loaded while the cache was made smaller still goes.
-        self.evict_down_to(self.capacity_bytes);
-        if bytes > self.capacity_bytes {
-            return false;
+    fn pass_time(&mut self) {
+        self.misses += 1;
+        self.misses_now += 1;
+        if self.misses_now > self.held.cached_blocks / UNIT_PART {
+            (self.misses_now, self.now) = (0, self.now.next());
         }
-        self.contests += 1;
-        if self.contests > self.held.cached_blocks.saturating_mul(CONTESTS_A_BLOCK) {
-            (self.contests, self.epoch) = (0, self.epoch.wrapping_add(1));
-        }
-        for _ in 0..self.frames() {
-            if self.has_room(bytes) {
-                break;
-            }
-            let Some(frame) = self.turn() else { break };
-            if !frame.is_cached() {
-                continue;
-            }
-            let uses = frame.uses();
-            if heat <= uses && !(self.orphans > 0 && frame.is_orphan()) {
-                if heat > 1 || uses == 1 {
-                    frame.spend_use();
-                }
-                return false;
-            }
-            self.evict(frame);
-        }
-        self.has_room(bytes)
     }
 
     fn count_cached(&mut self, weight: u64) {
@@ -313,7 +302,7 @@ impl Store {
     fn evict(&mut self, frame: FramePtr) {
         frame.set_cached(false);
         if let Some(Home { slots, at, image_bytes }) = frame.take_home() {
-            slots.clear(at, frame.uses(), self.epoch);
+            slots.clear(at);
             self.count_evicted(image_bytes);
             self.orphans = self.orphans.saturating_sub(u64::from(slots.is_dead()));
         }
@@ -345,39 +334,32 @@ pub(crate) struct Draft {
     /// There until `finish`.
     image: Option<Place>,
     is_cached: bool,
-    /// How often its block was asked for of late.
-    heat: u8,
 }
 
 impl Draft {
     /// Memory for an image of so many bytes.
     pub(crate) fn new(cache: &Arc<BlockCache>, image_bytes: u32, admission: Admission) -> Self {
-        Self::admitted(cache, image_bytes, |store| (store.admit(image_bytes as usize, admission), 0))
+        Self::admitted(cache, image_bytes, |store| store.admit(image_bytes as usize, admission))
     }
 
-    /// The same for a block that was missed, and is cached if it is asked for more often than
-    /// what it would evict.
+    /// The same for a block that was missed, and is cached if it is worth it.
     pub(crate) fn of_missed(slots: &Slots, at: usize, image_bytes: u32, fill_cache: bool) -> Self {
         if !fill_cache {
             return Self::new(slots.cache(), image_bytes, Admission::Never);
         }
         Self::admitted(slots.cache(), image_bytes, |store| {
-            store.admit_if_hotter(slots, at, image_bytes as usize)
+            store.admit_missed(slots, at, image_bytes as usize)
         })
     }
 
-    fn admitted(
-        cache: &Arc<BlockCache>,
-        image_bytes: u32,
-        admit: impl FnOnce(&mut Store) -> (bool, u8),
-    ) -> Self {
+    fn admitted(cache: &Arc<BlockCache>, image_bytes: u32, admit: impl FnOnce(&mut Store) -> bool) -> Self {
         let mut store = cache.store.lock();
-        let (is_cached, heat) = admit(&mut store);
+        let is_cached = admit(&mut store);
         store.held.live_bytes += weight_of(image_bytes as usize);
         let image = Some(store.slab.take(image_bytes));
         let frame = store.take_frame();
         drop(store);
-        Self { cache: Arc::clone(cache), frame, image, is_cached, heat }
+        Self { cache: Arc::clone(cache), frame, image, is_cached }
     }
 
     /// Whether it will be cached.
@@ -404,7 +386,7 @@ impl Draft {
         let image_bytes = image.bytes().len();
         let contents = Contents { image, layout, cache: Arc::clone(&self.cache) };
         let home = self.is_cached.then(|| Home { slots: Arc::clone(slots), at, image_bytes });
-        let block = self.frame.fill_new(contents, home, self.heat);
+        let block = self.frame.fill_new(contents, home);
         if self.is_cached {
             self.is_cached = false;
             if slots.set(at, &block) || lsm_sync::mutant("sstable.cached_twice") {

@@ -17,11 +17,11 @@ const LONGEST_DELAY_NS: u64 = 1_000_000_000;
 /// How long a delayed writer sleeps before it looks again.
 const SLICE_NS: u64 = 5_000_000;
 /// Delays shorter than this are owed, and slept together: a sleep has its own cost, and of a
-/// thousand writes not one should meet it while the background is a little late.
+/// thousand small writes not one should meet it while the background is a little late.
 const SHORTEST_SLEEP_NS: u64 = 4_000_000;
 
-/// Memtables of a keyspace may hold so many write buffers before its writers are all but
-/// stopped: as many as there are when the most memtables that may wait to be flushed do.
+/// Memtables of a keyspace hold about so many write buffers at most: there the pace is the
+/// slowest. A sealed one of three eighths and an active one that is full come to less.
 const STOP_AT_BUFFERS: f64 = 1.5;
 /// Writers are slowed from here on: when a memtable is full and the one before is not flushed.
 const SLOW_FROM_BUFFERS: f64 = 0.75;

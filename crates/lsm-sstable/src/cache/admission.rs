@@ -97,10 +97,49 @@ fn what_is_hot_from_now_on_takes_over() {
     let mut random = SplitMix64::new(2);
     table.hits(100_000, || random.below(ROOM as u64 * 9 / 10) as usize);
     let mut others = || 500 + random.below(ROOM as u64 * 9 / 10) as usize;
-    // A contest for each of seven uses, and one more to go.
-    table.hits(16 * ROOM, &mut others);
+    table.hits(5 * ROOM, &mut others);
     let hits = table.hits(2_000, others);
     assert!(hits >= 95, "{hits} %");
+}
+
+#[test]
+fn what_is_used_for_a_while_and_never_again_is_cached_for_that_while() {
+    // Sets of half of the cache, each read five times: the first two readings miss.
+    let table = Table::new(100_000);
+    let mut at = 0;
+    let session = || {
+        at += 1;
+        at / (5 * ROOM / 2) * (ROOM / 2) + at % (ROOM / 2)
+    };
+    let hits = table.hits(200 * ROOM, session);
+    assert!(hits >= 55, "{hits} %");
+    // Keys in order, forty in a block.
+    let table = Table::new(5_000);
+    for at in 0..ROOM {
+        table.get(at);
+    }
+    let mut at = 0;
+    let in_order = || {
+        at += 1;
+        ROOM + at / 40
+    };
+    let hits = table.hits(100_000, in_order);
+    assert!(hits >= 94, "{hits} %");
+}
+
+#[test]
+fn what_nobody_uses_any_more_goes_though_nothing_is_asked_for_twice() {
+    let table = Table::new(9 * ROOM);
+    let mut random = SplitMix64::new(4);
+    table.hits(50_000, || random.below(ROOM as u64 * 9 / 10) as usize);
+    // Round and round over eight times what fits.
+    let mut at = 0;
+    table.hits(100 * ROOM, || {
+        at += 1;
+        ROOM + at % (8 * ROOM)
+    });
+    let left = (0..ROOM).filter(|&at| table.slots.get(at).is_some()).count();
+    assert!(left * 10 <= ROOM, "{left} of {ROOM} are there still");
 }
 
 #[test]
