@@ -296,7 +296,8 @@ impl Leveled {
         let [run] = last.runs() else { return None };
         rewrite_first(view, place(LAST, run), run.tables().iter(), self.table_bytes, |table| {
             let meta = table.meta();
-            (self.are_many(meta.tombstones + superseded(meta), table) || meta.range_tombstones > 0)
+            (self.are_many(meta.tombstones.saturating_add(superseded(meta)), table)
+                || meta.range_tombstones > 0)
                 && is_worth_rewriting(view, table)
         })
     }

@@ -24,8 +24,8 @@ struct Slot {
     /// The block's frame, or null. Set by who loaded the block, emptied by who evicts it.
     frame: AtomicPtr<Frame>,
     /// Where its image starts; of a block that is not cached, the [`Stamp`] of its last miss,
-    /// or null. Relaxed, and perhaps of another block: only to have the lines fetched that the look-up is about to
-    /// read, while the frame's own is on its way.
+    /// or null. Relaxed, and perhaps of another block: only to have the lines fetched that the
+    /// look-up is about to read, while the frame's own is on its way.
     image: AtomicPtr<u8>,
 }
 
