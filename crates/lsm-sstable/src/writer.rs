@@ -42,6 +42,8 @@ impl Default for WriterOptions {
 
 /// So many bytes are gathered before they are written.
 const BUFFER_BYTES: usize = 512 << 10;
+/// What systems write to the disk at once, on most machines.
+const PAGE_BYTES: u64 = 4096;
 pub(crate) const MAX_BLOCK_BYTES: usize = 16 << 20;
 /// Offsets of separators are 32 bits wide; past this the table must end.
 const MAX_INDEX_BYTES: usize = 1 << 31;
@@ -59,6 +61,8 @@ pub struct TableWriter {
     /// What is not yet in the file, and where in the file it belongs.
     buffer: Vec<u8>,
     buffer_at: u64,
+    /// The system was told to write all before this to the disk.
+    on_its_way: u64,
     index: IndexBuilder,
     /// Of distinct user keys.
     hashes: Hashes,
@@ -94,6 +98,7 @@ impl TableWriter {
             image: Vec::new(),
             buffer,
             buffer_at: 0,
+            on_its_way: 0,
             index: IndexBuilder::default(),
             hashes: Hashes::default(),
             last_key: Vec::new(),
@@ -404,6 +409,10 @@ impl TableWriter {
         self.file.write_all_at(&self.buffer, self.buffer_at)?;
         self.buffer_at += self.buffer.len() as u64;
         self.buffer.clear();
+        // Not the last page, which the next write is going to change.
+        let whole_pages = self.buffer_at - self.buffer_at % PAGE_BYTES;
+        self.file.start_writeback(self.on_its_way, whole_pages - self.on_its_way);
+        self.on_its_way = whole_pages;
         Ok(())
     }
 }

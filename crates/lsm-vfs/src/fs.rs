@@ -28,6 +28,11 @@ pub trait File: Send + Sync + std::fmt::Debug {
     /// success says nothing about the writes before: never retry.
     fn sync_data(&self) -> Result<(), IoError>;
 
+    /// Has the system begin to write `len_bytes` bytes from `offset` on to the disk, so that a
+    /// later [`sync_data`](Self::sync_data) has less to wait for. Makes nothing durable. Only
+    /// a hint.
+    fn start_writeback(&self, _offset: u64, _len_bytes: u64) {}
+
     /// Reserves room up to `len_bytes` and extends the length to it, reading as zeros,
     /// so that later syncs need not write metadata. May do less where unsupported.
     ///

@@ -33,6 +33,8 @@ mod os;
 mod os_map;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod os_no_map;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod os_writeback;
 pub use os::{OsFs, give_way};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod os_mapped;

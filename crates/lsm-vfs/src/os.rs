@@ -174,6 +174,13 @@ impl File for OsFile {
         self.file.sync_data().map_err(self.failed("sync"))
     }
 
+    fn start_writeback(&self, offset: u64, len_bytes: u64) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        crate::os_writeback::start(&self.file, offset, len_bytes);
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let _no_such_call = (offset, len_bytes);
+    }
+
     fn preallocate(&self, len_bytes: u64) -> Result<(), IoError> {
         let outcome = reserve(&self.file, len_bytes);
         match outcome.map_err(self.failed("reserve room for"))? {

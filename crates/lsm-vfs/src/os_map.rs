@@ -21,7 +21,7 @@ use std::ptr::NonNull;
 const WINDOW_BYTES: u64 = 1 << 20;
 
 /// Longer writes cost less through the kernel than through page faults.
-const LONGEST_BYTES: usize = 64 << 10;
+const LONGEST_BYTES: usize = 8 << 10;
 
 /// Writes through memory into one file.
 #[derive(Debug)]
@@ -38,6 +38,8 @@ struct State {
     current: Option<Window>,
     /// A window made ready for later.
     ready: Option<Window>,
+    /// The last write was too long: there may be more of them, for which no window need be ready.
+    was_long: bool,
     /// A window that is written to no more. Unmapping takes a while, so it is left to who
     /// makes the next one ready.
     spent: Option<Window>,
@@ -50,15 +52,17 @@ impl Windows {
         if !is_well_known(file) {
             return None;
         }
-        Some(Self { state: Mutex::new(State { reserved_bytes, current: None, ready: None, spent: None }) })
+        let state = State { reserved_bytes, current: None, ready: None, was_long: false, spent: None };
+        Some(Self { state: Mutex::new(state) })
     }
 
     /// Writes as much of `bytes` at `offset` as it can, and says how much that was.
     pub(crate) fn write(&self, file: &File, bytes: &[u8], offset: u64) -> usize {
-        if bytes.len() > LONGEST_BYTES {
+        let mut state = self.state.lock();
+        state.was_long = bytes.len() > LONGEST_BYTES;
+        if state.was_long {
             return 0;
         }
-        let mut state = self.state.lock();
         let mut done = 0;
         while let Some((_, rest)) = bytes.split_at_checked(done).filter(|(_, rest)| !rest.is_empty()) {
             let Some(window) = state.window_at(file, offset + done as u64) else { break };
@@ -75,7 +79,7 @@ impl Windows {
             let mut state = self.state.lock();
             let spent = state.spent.take();
             let is_there = [&state.current, &state.ready].into_iter().flatten().any(|w| w.start == start);
-            if is_there {
+            if is_there || state.was_long {
                 return;
             }
             (spent, state.reserved_bytes)
@@ -239,8 +243,8 @@ mod tests {
         let len = 2 * WINDOW_BYTES + 5000;
         let file = reserved(len);
         let Some(windows) = Windows::over(&file, len) else { return };
-        let bytes: Vec<u8> = (0..9000_u32).map(|i| (i % 251) as u8 + 1).collect();
-        for offset in [0, 1, WINDOW_BYTES - 4000, 2 * WINDOW_BYTES - 5000, len - 9000] {
+        let bytes: Vec<u8> = (0..8000_u32).map(|i| (i % 251) as u8 + 1).collect();
+        for offset in [0, 1, WINDOW_BYTES - 4000, 2 * WINDOW_BYTES - 5000, len - 8000] {
             assert_eq!(windows.write(&file, &bytes, offset), bytes.len(), "at {offset}");
             assert_eq!(read(&file, offset, bytes.len()), bytes, "at {offset}");
             windows.make_ready(&file, offset + WINDOW_BYTES);
@@ -258,6 +262,24 @@ mod tests {
         windows.make_ready(&file, WINDOW_BYTES);
         assert_eq!(windows.write(&file, &[7; 100], 5 * WINDOW_BYTES), 0);
         assert_eq!(read(&file, WINDOW_BYTES - 40, 40), [7; 40]);
+    }
+
+    #[test]
+    fn long_writes_are_left_to_the_caller_and_no_window_is_made_ready_for_more_of_them() {
+        let len = 4 * WINDOW_BYTES;
+        let file = reserved(len);
+        let Some(windows) = Windows::over(&file, len) else { return };
+        let is_ready = || windows.state.lock().ready.is_some();
+        let long = vec![7; LONGEST_BYTES + 1];
+        assert_eq!(windows.write(&file, &long, 0), 0);
+        windows.make_ready(&file, WINDOW_BYTES);
+        assert!(!is_ready());
+        assert_eq!(windows.write(&file, &long[1..], WINDOW_BYTES), LONGEST_BYTES);
+        windows.make_ready(&file, 2 * WINDOW_BYTES);
+        assert!(is_ready());
+        file.write_all_at(&long, 1000).unwrap();
+        assert_eq!(read(&file, 1000, long.len()), long);
+        assert_eq!(read(&file, WINDOW_BYTES, LONGEST_BYTES), long[1..]);
     }
 
     #[test]
