@@ -38,8 +38,7 @@ impl OsFs {
         options: &std::fs::OpenOptions,
         verb: &'static str,
     ) -> Result<Arc<dyn File>, IoError> {
-        let file = options.open(path).map_err(|source| IoError::new(verb, path, source))?;
-        Ok(Arc::new(OsFile { file, path: path.to_path_buf(), windows: OnceLock::new() }))
+        Ok(Arc::new(OsFile::open(path, options, verb)?))
     }
 }
 
@@ -137,14 +136,23 @@ impl Fs for OsFs {
 
 /// An open file and the path it was opened at.
 #[derive(Debug)]
-struct OsFile {
-    file: std::fs::File,
+pub(crate) struct OsFile {
+    pub(crate) file: std::fs::File,
     path: PathBuf,
     /// Memory mapped onto the file, once small writes are expected.
     windows: OnceLock<Option<Windows>>,
 }
 
 impl OsFile {
+    pub(crate) fn open(
+        path: &Path,
+        options: &std::fs::OpenOptions,
+        verb: &'static str,
+    ) -> Result<Self, IoError> {
+        let file = options.open(path).map_err(|source| IoError::new(verb, path, source))?;
+        Ok(Self { file, path: path.to_path_buf(), windows: OnceLock::new() })
+    }
+
     fn windows(&self) -> Option<&Windows> {
         self.windows.get()?.as_ref()
     }

@@ -5,12 +5,14 @@
 
 #![expect(unsafe_code, reason = "reads memory that the kernel shares; see docs/unsafe.md")]
 
+use crate::os::OsFile;
 use crate::{DirEntry, File, Fs, IoError, LockGuard, OsFs};
+use lsm_sync::atomic::{AtomicU32, Ordering};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 use std::ffi::c_void;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The operating system's file system, with mapped reads of what never changes: tables.
 /// Saves a call into the kernel for each block that is not cached, half a microsecond.
@@ -22,15 +24,8 @@ pub struct MappedFs;
 
 impl Fs for MappedFs {
     fn open_immutable(&self, path: &Path) -> Result<Arc<dyn File>, IoError> {
-        let file = std::fs::File::open(path).map_err(|source| IoError::new("open", path, source))?;
-        let len = file.metadata().map_err(|source| IoError::new("measure", path, source))?.len();
-        match Mapping::over(&file, len) {
-            Some(mapping) => {
-                let plain = OsFs.open_read(path)?;
-                Ok(Arc::new(MappedFile { mapping, plain, path: path.to_path_buf() }))
-            }
-            None => OsFs.open_read(path),
-        }
+        let plain = OsFile::open(path, std::fs::OpenOptions::new().read(true), "open")?;
+        Ok(Arc::new(MappedFile { plain, short_reads: AtomicU32::new(0), mapping: OnceLock::new() }))
     }
 
     fn create_new(&self, path: &Path) -> Result<Arc<dyn File>, IoError> {
@@ -82,17 +77,45 @@ impl Fs for MappedFs {
 /// pages of whole tables in the memory of the process.
 const MAX_MAPPED_READ: usize = 64 << 10;
 
-/// A file whose short reads are copies out of mapped memory.
+/// So many short reads go through the kernel before a file is mapped: most tables of level 0
+/// are merged away before anybody reads more of them. One touch of a mapping can bring half a
+/// MiB into the memory of the process, where the page cache has such pages.
+const FIRST_READS: u32 = 16;
+
+/// A file whose short reads are copies out of mapped memory, once there have been a few.
 #[derive(Debug)]
 struct MappedFile {
-    mapping: Mapping,
-    plain: Arc<dyn File>,
-    path: PathBuf,
+    plain: OsFile,
+    /// Counts to [`FIRST_READS`]. Relaxed: one more or fewer does not matter.
+    short_reads: AtomicU32,
+    /// Empty where the file cannot be mapped.
+    mapping: OnceLock<Option<Mapping>>,
+}
+
+impl MappedFile {
+    #[inline]
+    fn mapping(&self) -> Option<&Mapping> {
+        match self.mapping.get() {
+            Some(mapping) => mapping.as_ref(),
+            None => self.map_in_time(),
+        }
+    }
+
+    #[cold]
+    fn map_in_time(&self) -> Option<&Mapping> {
+        if self.short_reads.fetch_add(1, Ordering::Relaxed) < FIRST_READS {
+            return None;
+        }
+        let map = || Mapping::over(&self.plain.file, self.plain.len().ok()?);
+        self.mapping.get_or_init(map).as_ref()
+    }
 }
 
 impl File for MappedFile {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<(), IoError> {
-        if buffer.len() <= MAX_MAPPED_READ && self.mapping.copy_to(buffer, offset) {
+        if buffer.len() <= MAX_MAPPED_READ
+            && self.mapping().is_some_and(|mapping| mapping.copy_to(buffer, offset))
+        {
             return Ok(());
         }
         self.plain.read_exact_at(buffer, offset)
@@ -119,7 +142,7 @@ impl File for MappedFile {
     }
 
     fn path(&self) -> &Path {
-        &self.path
+        self.plain.path()
     }
 }
 
@@ -202,7 +225,8 @@ mod tests {
             (100, (64 << 10) + 1),
             (240_000, 60_001),
         ];
-        for (offset, len) in cases {
+        // The second time through it is mapped.
+        for (offset, len) in cases.into_iter().cycle().take(4 * cases.len()) {
             let (mut one, mut other) = (vec![0; len], vec![0; len]);
             let outcomes = (mapped.read_exact_at(&mut one, offset), plain.read_exact_at(&mut other, offset));
             match outcomes {
@@ -212,10 +236,30 @@ mod tests {
             }
         }
         assert_eq!(mapped.len().unwrap(), 300_000);
+        let late = MappedFs.open_immutable(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
-        let mut kept = [0; 3];
-        mapped.read_exact_at(&mut kept, 1000).unwrap();
-        assert_eq!(kept, bytes[1000..1003], "a removed file stays readable while it is open");
+        for _ in 0..2 * FIRST_READS {
+            for file in [&mapped, &late] {
+                let mut kept = [0; 3];
+                file.read_exact_at(&mut kept, 1000).unwrap();
+                assert_eq!(kept, bytes[1000..1003], "a removed file stays readable while it is open");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_is_mapped_once_it_has_been_read_a_few_times() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("table");
+        std::fs::write(&path, [7; 10_000]).unwrap();
+        let plain = OsFile::open(&path, std::fs::OpenOptions::new().read(true), "open").unwrap();
+        let file = MappedFile { plain, short_reads: AtomicU32::new(0), mapping: OnceLock::new() };
+        for read in 0..2 * FIRST_READS {
+            assert_eq!(file.mapping.get().is_some(), read > FIRST_READS);
+            file.read_exact_at(&mut [0; 10], u64::from(read)).unwrap();
+        }
+        let long = &mut vec![0; MAX_MAPPED_READ + 1];
+        assert_eq!(file.read_exact_at(long, 0).unwrap_err().kind(), std::io::ErrorKind::UnexpectedEof);
     }
 
     #[test]
