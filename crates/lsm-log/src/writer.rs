@@ -48,8 +48,9 @@ pub struct LogWriter {
     asked_room: u64,
 }
 
-/// Room is made ready in pieces of this many bytes, each when half of the one before it
-/// is written.
+/// Room is made ready in pieces of this many bytes, each when an eighth of the one before it is
+/// written: early, since the rest is full in two milliseconds, and who makes it ready may have
+/// to wait for a processor; but not for a log that is hardly written to.
 const ROOM_BYTES: u64 = 1 << 20;
 
 impl LogWriter {
@@ -160,7 +161,7 @@ impl LogWriter {
             self.preparer.wish_for_file();
         }
         let next_room = (end / ROOM_BYTES + 1) * ROOM_BYTES;
-        let wants_room = next_room - end < ROOM_BYTES / 2 && self.asked_room != next_room;
+        let wants_room = next_room - end <= ROOM_BYTES / 8 * 7 && self.asked_room != next_room;
         if wants_room {
             self.asked_room = next_room;
             self.preparer.wish_for_room(current.file(), next_room);
