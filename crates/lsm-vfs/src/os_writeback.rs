@@ -1,5 +1,7 @@
 //! Has the kernel write pages to the disk while their file still grows, so that the sync at
-//! the end finds most of them there. Used by [`OsFs`](crate::OsFs); nothing depends on it.
+//! the end finds most of them there. Used by [`OsFs`](crate::OsFs); nothing depends on it. An
+//! error that the kernel meets meanwhile is told by that sync: a call that waits for nothing
+//! neither sees it nor takes it away.
 
 #![expect(unsafe_code, reason = "a system call without a safe wrapper; see docs/unsafe.md")]
 
