@@ -50,7 +50,8 @@ pub struct LogWriter {
 
 /// Room is made ready in pieces of this many bytes, each when an eighth of the one before it is
 /// written: early, since the rest is full in two milliseconds, and who makes it ready may have
-/// to wait for a processor; but not for a log that is hardly written to.
+/// to wait for a processor. The second one of a segment when half of the first is written, since
+/// many a log never comes so far.
 const ROOM_BYTES: u64 = 1 << 20;
 
 impl LogWriter {
@@ -161,7 +162,8 @@ impl LogWriter {
             self.preparer.wish_for_file();
         }
         let next_room = (end / ROOM_BYTES + 1) * ROOM_BYTES;
-        let wants_room = next_room - end <= ROOM_BYTES / 8 * 7 && self.asked_room != next_room;
+        let lead = if end < ROOM_BYTES { ROOM_BYTES / 2 } else { ROOM_BYTES / 8 * 7 };
+        let wants_room = next_room - end <= lead && self.asked_room != next_room;
         if wants_room {
             self.asked_room = next_room;
             self.preparer.wish_for_room(current.file(), next_room);

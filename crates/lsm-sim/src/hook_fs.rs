@@ -81,6 +81,9 @@ impl File for HookFile {
         self.ask(Call::Sync)?;
         self.inner.sync_data()
     }
+    fn start_writeback(&self, offset: u64, len_bytes: u64) -> Result<(), IoError> {
+        self.inner.start_writeback(offset, len_bytes)
+    }
     fn preallocate(&self, len_bytes: u64) -> Result<(), IoError> {
         self.ask(Call::Write)?;
         self.inner.preallocate(len_bytes)

@@ -42,8 +42,9 @@ impl Default for WriterOptions {
 
 /// So many bytes are gathered before they are written.
 const BUFFER_BYTES: usize = 512 << 10;
-/// What systems write to the disk at once, on most machines.
-const PAGE_BYTES: u64 = 4096;
+/// Tables are on their way to the disk up to a multiple of this: the largest page there is on
+/// common machines.
+const WRITEBACK_STEP_BYTES: u64 = 64 << 10;
 pub(crate) const MAX_BLOCK_BYTES: usize = 16 << 20;
 /// Offsets of separators are 32 bits wide; past this the table must end.
 const MAX_INDEX_BYTES: usize = 1 << 31;
@@ -409,10 +410,12 @@ impl TableWriter {
         self.file.write_all_at(&self.buffer, self.buffer_at)?;
         self.buffer_at += self.buffer.len() as u64;
         self.buffer.clear();
-        // Not the last page, which the next write is going to change.
-        let whole_pages = self.buffer_at - self.buffer_at % PAGE_BYTES;
-        self.file.start_writeback(self.on_its_way, whole_pages - self.on_its_way);
-        self.on_its_way = whole_pages;
+        // Not the end, whose page the next write is going to change.
+        let through = self.buffer_at - self.buffer_at % WRITEBACK_STEP_BYTES;
+        if through > self.on_its_way {
+            self.file.start_writeback(self.on_its_way, through - self.on_its_way)?;
+            self.on_its_way = through;
+        }
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ fn open(directory: &Path) -> (Database, Keyspace) {
     let mut options = Options::default().cache_size(20_000).write_buffer_size(64 << 10).max_open_files(4);
     options.advanced().fs(Arc::new(MappedFs));
     let db = options.open(directory).unwrap();
-    let keyspace = db.keyspace("k", KeyspaceOptions::default().table_size(32 << 10)).unwrap();
+    let keyspace = db.keyspace("k", KeyspaceOptions::default().table_size(256 << 10)).unwrap();
     (db, keyspace)
 }
 
@@ -77,15 +77,18 @@ fn damage_in_a_mapped_table_is_an_error_that_names_it() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "sst") {
             let mut bytes = std::fs::read(&path).unwrap();
-            // In the first block.
-            bytes[100] ^= 1;
+            // In a block that is read when so many others were that the table is mapped.
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
             std::fs::write(&path, bytes).unwrap();
             tables += 1;
         }
     }
     assert!(tables > 0);
     let (_db, keyspace) = open(directory.path());
-    let failed = (0..2_000_u32).filter_map(|key| keyspace.get(key.to_be_bytes()).err()).next().unwrap();
+    let mut gets = (0..2_000_u32).map(|key| (key, keyspace.get(key.to_be_bytes())));
+    let (key, failed) = gets.find_map(|(key, found)| Some((key, found.err()?))).unwrap();
+    assert!(key > 800, "no more than 50 keys lie in a block, and 16 reads go by before it is mapped");
     assert!(matches!(failed, Error::Corruption { .. }), "{failed}");
     assert!(failed.to_string().contains(".sst"), "{failed}");
 }

@@ -268,6 +268,16 @@ impl File for FaultFile {
         Err(failed("sync", self.inner.path(), fault))
     }
 
+    fn start_writeback(&self, offset: u64, len_bytes: u64) -> Result<(), IoError> {
+        let Some(fault) = self.next(Class::Sync) else {
+            return self.inner.start_writeback(offset, len_bytes);
+        };
+        if fault == Fault::FailedSync {
+            self.inner.lose_unsynced();
+        }
+        Err(failed("begin to sync", self.inner.path(), fault))
+    }
+
     fn preallocate(&self, len_bytes: u64) -> Result<(), IoError> {
         self.check(Class::Grow, "reserve room for")?;
         self.inner.preallocate(len_bytes)

@@ -29,9 +29,14 @@ pub trait File: Send + Sync + std::fmt::Debug {
     fn sync_data(&self) -> Result<(), IoError>;
 
     /// Has the system begin to write `len_bytes` bytes from `offset` on to the disk, so that a
-    /// later [`sync_data`](Self::sync_data) has less to wait for. Makes nothing durable. Only
-    /// a hint.
-    fn start_writeback(&self, _offset: u64, _len_bytes: u64) {}
+    /// later [`sync_data`](Self::sync_data) has less to wait for. Makes nothing durable; where
+    /// the system cannot do it, does nothing.
+    ///
+    /// # Errors
+    /// The file system's. As after a failed sync, the state on disk is unknown: never retry.
+    fn start_writeback(&self, _offset: u64, _len_bytes: u64) -> Result<(), IoError> {
+        Ok(())
+    }
 
     /// Reserves room up to `len_bytes` and extends the length to it, reading as zeros,
     /// so that later syncs need not write metadata. May do less where unsupported.

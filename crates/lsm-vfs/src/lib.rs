@@ -33,7 +33,7 @@ mod os;
 mod os_map;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod os_no_map;
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(target_os = "linux")]
 mod os_writeback;
 pub use os::{OsFs, give_way};
 #[cfg(any(target_os = "linux", target_os = "android"))]

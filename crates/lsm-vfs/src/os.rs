@@ -182,11 +182,9 @@ impl File for OsFile {
         self.file.sync_data().map_err(self.failed("sync"))
     }
 
-    fn start_writeback(&self, offset: u64, len_bytes: u64) {
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        crate::os_writeback::start(&self.file, offset, len_bytes);
-        #[cfg(not(any(target_os = "linux", target_os = "android")))]
-        let _no_such_call = (offset, len_bytes);
+    #[cfg(target_os = "linux")]
+    fn start_writeback(&self, offset: u64, len_bytes: u64) -> Result<(), IoError> {
+        crate::os_writeback::start(&self.file, offset, len_bytes).map_err(self.failed("begin to sync"))
     }
 
     fn preallocate(&self, len_bytes: u64) -> Result<(), IoError> {

@@ -38,8 +38,9 @@ struct State {
     current: Option<Window>,
     /// A window made ready for later.
     ready: Option<Window>,
-    /// The last write was too long: there may be more of them, for which no window need be ready.
-    was_long: bool,
+    /// Bytes written since a window was last asked for: here, and in writes too long for that.
+    stored_bytes: u64,
+    long_bytes: u64,
     /// A window that is written to no more. Unmapping takes a while, so it is left to who
     /// makes the next one ready.
     spent: Option<Window>,
@@ -52,17 +53,19 @@ impl Windows {
         if !is_well_known(file) {
             return None;
         }
-        let state = State { reserved_bytes, current: None, ready: None, was_long: false, spent: None };
+        let state =
+            State { reserved_bytes, current: None, ready: None, stored_bytes: 0, long_bytes: 0, spent: None };
         Some(Self { state: Mutex::new(state) })
     }
 
     /// Writes as much of `bytes` at `offset` as it can, and says how much that was.
     pub(crate) fn write(&self, file: &File, bytes: &[u8], offset: u64) -> usize {
         let mut state = self.state.lock();
-        state.was_long = bytes.len() > LONGEST_BYTES;
-        if state.was_long {
+        if bytes.len() > LONGEST_BYTES {
+            state.long_bytes += bytes.len() as u64;
             return 0;
         }
+        state.stored_bytes += bytes.len() as u64;
         let mut done = 0;
         while let Some((_, rest)) = bytes.split_at_checked(done).filter(|(_, rest)| !rest.is_empty()) {
             let Some(window) = state.window_at(file, offset + done as u64) else { break };
@@ -72,14 +75,18 @@ impl Windows {
     }
 
     /// Maps the window of `offset` and brings its pages in, so that no write waits for
-    /// that. To be called from elsewhere than the writer's thread.
+    /// that; not while nearly all that is written is too long for it. To be called from elsewhere than the writer's thread.
     pub(crate) fn make_ready(&self, file: &File, offset: u64) {
         let start = offset - offset % WINDOW_BYTES;
         let (spent, reserved_bytes) = {
             let mut state = self.state.lock();
             let spent = state.spent.take();
+            let is_worth_it = state.stored_bytes.saturating_mul(8) >= state.long_bytes;
+            (state.stored_bytes, state.long_bytes) = (0, 0);
             let is_there = [&state.current, &state.ready].into_iter().flatten().any(|w| w.start == start);
-            if is_there || state.was_long {
+            if is_there || !is_worth_it {
+                // Unmapping waits for the other processors, so not under the lock.
+                drop(state);
                 return;
             }
             (spent, state.reserved_bytes)
@@ -266,20 +273,33 @@ mod tests {
 
     #[test]
     fn long_writes_are_left_to_the_caller_and_no_window_is_made_ready_for_more_of_them() {
-        let len = 4 * WINDOW_BYTES;
+        let len = 8 * WINDOW_BYTES;
         let file = reserved(len);
         let Some(windows) = Windows::over(&file, len) else { return };
-        let is_ready = || windows.state.lock().ready.is_some();
+        let is_ready = || windows.state.lock().ready.take().is_some();
         let long = vec![7; LONGEST_BYTES + 1];
-        assert_eq!(windows.write(&file, &long, 0), 0);
+        let write_long = |offset| {
+            assert_eq!(windows.write(&file, &long, offset), 0);
+            file.write_all_at(&long, offset).unwrap();
+        };
+        // A short write at the end of long ones does not make the next one short.
+        (0..20).for_each(|at| write_long(at * 9000));
+        assert_eq!(windows.write(&file, &[8; 100], 20 * 9000), 100);
         windows.make_ready(&file, WINDOW_BYTES);
         assert!(!is_ready());
-        assert_eq!(windows.write(&file, &long[1..], WINDOW_BYTES), LONGEST_BYTES);
+        // Nor a long one at the end of short ones.
+        (0..100).for_each(|at| assert_eq!(windows.write(&file, &[8; 100], WINDOW_BYTES + at * 100), 100));
+        write_long(WINDOW_BYTES + 10_000);
         windows.make_ready(&file, 2 * WINDOW_BYTES);
         assert!(is_ready());
-        file.write_all_at(&long, 1000).unwrap();
-        assert_eq!(read(&file, 1000, long.len()), long);
-        assert_eq!(read(&file, WINDOW_BYTES, LONGEST_BYTES), long[1..]);
+        assert_eq!(windows.write(&file, &long[1..], 3 * WINDOW_BYTES), LONGEST_BYTES);
+        windows.make_ready(&file, 4 * WINDOW_BYTES);
+        assert!(is_ready());
+        assert_eq!(read(&file, 19 * 9000, long.len()), long);
+        assert_eq!(read(&file, 20 * 9000, 100), [8; 100]);
+        assert_eq!(read(&file, WINDOW_BYTES, 10_000), [8; 10_000]);
+        assert_eq!(read(&file, WINDOW_BYTES + 10_000, long.len()), long);
+        assert_eq!(read(&file, 3 * WINDOW_BYTES, LONGEST_BYTES), long[1..]);
     }
 
     #[test]

@@ -225,7 +225,7 @@ mod tests {
             (100, (64 << 10) + 1),
             (240_000, 60_001),
         ];
-        // The second time through it is mapped.
+        // From somewhere in the second time through on it is mapped.
         for (offset, len) in cases.into_iter().cycle().take(4 * cases.len()) {
             let (mut one, mut other) = (vec![0; len], vec![0; len]);
             let outcomes = (mapped.read_exact_at(&mut one, offset), plain.read_exact_at(&mut other, offset));
@@ -248,6 +248,29 @@ mod tests {
     }
 
     #[test]
+    fn threads_that_read_first_together_read_what_is_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("table");
+        let bytes: Vec<u8> = (0..100_000_u32).map(|at| (at * 7 + at / 251) as u8).collect();
+        std::fs::write(&path, &bytes).unwrap();
+        for _ in 0..20 {
+            let file = MappedFs.open_immutable(&path).unwrap();
+            std::thread::scope(|scope| {
+                for thread in 0..4 {
+                    let (file, bytes) = (&file, &bytes);
+                    scope.spawn(move || {
+                        for read in 0..2 * FIRST_READS as usize {
+                            let (mut found, at) = ([0; 500], (thread * 977 + read * 3331) % 99_500);
+                            file.read_exact_at(&mut found, at as u64).unwrap();
+                            assert_eq!(found, bytes[at..at + 500]);
+                        }
+                    });
+                }
+            });
+        }
+    }
+
+    #[test]
     fn a_file_is_mapped_once_it_has_been_read_a_few_times() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("table");
@@ -255,7 +278,7 @@ mod tests {
         let plain = OsFile::open(&path, std::fs::OpenOptions::new().read(true), "open").unwrap();
         let file = MappedFile { plain, short_reads: AtomicU32::new(0), mapping: OnceLock::new() };
         for read in 0..2 * FIRST_READS {
-            assert_eq!(file.mapping.get().is_some(), read > FIRST_READS);
+            assert_eq!(matches!(file.mapping.get(), Some(Some(_))), read > FIRST_READS);
             file.read_exact_at(&mut [0; 10], u64::from(read)).unwrap();
         }
         let long = &mut vec![0; MAX_MAPPED_READ + 1];
