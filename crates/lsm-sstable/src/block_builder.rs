@@ -7,6 +7,10 @@ use crate::block::{
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U64};
 
+/// Room that is left before the rows: the image of a block of one entry, as large values have
+/// them, is then there without a copy.
+const HEAD_OF_ONE: usize = Layout::rows_at(1, SHARED_TRAILER | UNIFORM_KEYS | UNIFORM_ROWS);
+
 /// The entries of the block being built.
 #[derive(Debug, Default)]
 pub(crate) struct BlockBuilder {
@@ -14,6 +18,7 @@ pub(crate) struct BlockBuilder {
     row_ends: Vec<u32>,
     trailers: Vec<u64>,
     key_lens: Vec<u16>,
+    /// Behind [`HEAD_OF_ONE`] zeros, once there are any.
     rows: Vec<u8>,
     /// What is the same in all entries so far; without an entry, everything is.
     mixed_trailers: bool,
@@ -34,7 +39,7 @@ impl BlockBuilder {
     /// Bytes of the image if this entry were added.
     pub(crate) fn image_bytes_with(&self, key_bytes: usize, value_bytes: usize, trailer: u64) -> usize {
         let row_bytes = key_bytes + value_bytes;
-        let rows = self.rows.len() + row_bytes;
+        let rows = self.row_bytes() + row_bytes;
         let flags = flags(
             self.mixed_trailers || self.trailers.first().is_some_and(|&first| first != trailer),
             self.mixed_keys || self.key_lens.first().is_some_and(|&first| usize::from(first) != key_bytes),
@@ -46,7 +51,7 @@ impl BlockBuilder {
 
     /// Bytes of rows so far: what the image has at least.
     pub(crate) const fn row_bytes(&self) -> usize {
-        self.rows.len()
+        self.rows.len().saturating_sub(HEAD_OF_ONE)
     }
 
     /// Adds an entry; the caller has checked order and limits.
@@ -62,15 +67,48 @@ impl BlockBuilder {
         self.fingerprints.push(fingerprint);
         self.trailers.push(trailer);
         self.key_lens.push(user_key.len() as u16);
+        if self.rows.is_empty() {
+            self.rows.resize(HEAD_OF_ONE, 0);
+        }
         self.rows.extend_from_slice(user_key);
         self.rows.extend_from_slice(value);
-        self.row_ends.push(self.rows.len() as u32);
+        self.row_ends.push(self.row_bytes() as u32);
+    }
+
+    /// The image, if there is just one entry; then starts afresh. [`reuse`](Self::reuse) takes
+    /// its memory back.
+    pub(crate) fn finish_alone(&mut self) -> Option<Vec<u8>> {
+        let (&[fingerprint], &[trailer], &[key_len]) =
+            (self.fingerprints.as_slice(), self.trailers.as_slice(), self.key_lens.as_slice())
+        else {
+            return None;
+        };
+        let header = BlockHeader {
+            count: U16::new(1),
+            flags: U16::new(flags(false, false, false, 0)),
+            key_bytes: U16::new(key_len),
+            reserved: U16::ZERO,
+            trailer: U64::new(trailer),
+        };
+        let mut image = std::mem::take(&mut self.rows);
+        let head = header.as_bytes().iter().chain([&fingerprint]);
+        image.iter_mut().zip(head).for_each(|(to, from)| *to = *from);
+        self.clear();
+        Some(image)
+    }
+
+    /// Takes back the memory of an image.
+    pub(crate) fn reuse(&mut self, image: Vec<u8>) {
+        if self.rows.is_empty() {
+            self.rows = image;
+            self.rows.clear();
+        }
     }
 
     /// Appends the image of at least one entry to `out` and starts afresh.
     pub(crate) fn finish_into(&mut self, out: &mut Vec<u8>) {
         let count = self.row_ends.len();
-        let flags = flags(self.mixed_trailers, self.mixed_keys, self.mixed_rows, self.rows.len());
+        let flags = flags(self.mixed_trailers, self.mixed_keys, self.mixed_rows, self.row_bytes());
         let header = BlockHeader {
             count: U16::new(count as u16),
             flags: U16::new(flags),
@@ -78,7 +116,7 @@ impl BlockBuilder {
             reserved: U16::ZERO,
             trailer: U64::new(first_if(flags & SHARED_TRAILER != 0, &self.trailers)),
         };
-        out.reserve(Layout::rows_at(count, flags) + self.rows.len());
+        out.reserve(Layout::rows_at(count, flags) + self.row_bytes());
         out.extend_from_slice(header.as_bytes());
         self.fingerprints.resize(count.next_multiple_of(FINGERPRINT_GROUP), 0);
         out.extend_from_slice(&self.fingerprints);
@@ -96,7 +134,7 @@ impl BlockBuilder {
         if flags & UNIFORM_KEYS == 0 {
             self.key_lens.iter().for_each(|len| out.extend_from_slice(&len.to_le_bytes()));
         }
-        out.extend_from_slice(&self.rows);
+        out.extend_from_slice(self.rows.get(HEAD_OF_ONE..).unwrap_or_default());
         self.clear();
     }
 
@@ -189,6 +227,26 @@ mod tests {
         check(&(0..40).map(|i| (vec![b'k'; i], 7, vec![3; 40 - i])).collect::<Vec<_>>());
         check(&(0..9).map(|i| (b"same".to_vec(), 9 - i, vec![0; 20_000 + i as usize])).collect::<Vec<_>>());
         check(&[(vec![], 0, vec![])]);
+    }
+
+    #[test]
+    fn the_image_of_one_entry_is_the_same_either_way() {
+        let mut builder = BlockBuilder::default();
+        for (key_len, value_len) in [(0, 0), (3, 5), (16, 16 << 10), (60_000, 3), (7, 100_000), (1, 0)] {
+            let (key, value) = (vec![b'k'; key_len], vec![b'v'; value_len]);
+            let mut image = Vec::new();
+            builder.add(&key, &value, 77, 200);
+            builder.finish_into(&mut image);
+            builder.add(&key, &value, 77, 200);
+            let alone = builder.finish_alone().unwrap();
+            assert!(alone == image, "a key of {key_len} and a value of {value_len} bytes");
+            assert!(builder.is_empty() && builder.row_bytes() == 0);
+            builder.reuse(alone);
+        }
+        builder.add(b"a", b"", 1, 0);
+        builder.add(b"b", b"", 1, 0);
+        assert!(builder.finish_alone().is_none());
+        assert_eq!(builder.row_bytes(), 2);
     }
 
     /// Without a checksum in front: damage that happens to fit it must not panic either.

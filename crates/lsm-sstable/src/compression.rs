@@ -22,8 +22,36 @@ pub enum Compression {
 }
 
 thread_local! {
-    /// What Snappy finds matches with: 32 KiB that are too much to make for each block.
-    static SNAPPY: RefCell<snap::raw::Encoder> = RefCell::new(snap::raw::Encoder::new());
+    static SNAPPY: RefCell<Snappy> = RefCell::new(Snappy { encoder: snap::raw::Encoder::new(), scratch: Vec::new() });
+}
+
+/// What Snappy needs memory for and a block is too little for to make it each time.
+struct Snappy {
+    /// 32 KiB that it finds matches with.
+    encoder: snap::raw::Encoder,
+    /// Where it writes to: the worst case, which must be zeroed first, is more than is kept.
+    scratch: Vec<u8>,
+}
+
+/// Images longer than this are compressed into where they belong, zeroed for each.
+const MAX_SCRATCH_IMAGE_BYTES: usize = 64 << 10;
+
+impl Snappy {
+    /// Appends the compressed `image` to `out`, and says how much that was.
+    fn compress(&mut self, image: &[u8], out: &mut Vec<u8>) -> Option<usize> {
+        let most = snap::raw::max_compress_len(image.len());
+        let start = out.len();
+        if image.len() > MAX_SCRATCH_IMAGE_BYTES {
+            out.resize(start + most, 0);
+            return self.encoder.compress(image, out.get_mut(start..)?).ok();
+        }
+        if self.scratch.len() < most {
+            self.scratch.resize(most, 0);
+        }
+        let len = self.encoder.compress(image, self.scratch.get_mut(..most)?).ok()?;
+        out.extend_from_slice(self.scratch.get(..len)?);
+        Some(len)
+    }
 }
 
 /// Why a payload could not be brought back.
@@ -71,11 +99,7 @@ impl Compression {
                 lz4_flex::block::compress_into(image, room).ok()
             }
             Self::Zstd => zstd_compress(image, start, out),
-            Self::Snappy => {
-                out.resize(start + snap::raw::max_compress_len(image.len()), 0);
-                let room = out.get_mut(start..).unwrap_or_default();
-                SNAPPY.with_borrow_mut(|encoder| encoder.compress(image, room)).ok()
-            }
+            Self::Snappy => SNAPPY.with_borrow_mut(|snappy| snappy.compress(image, out)),
         };
         let worth_it =
             written.filter(|&len| len <= image.len() - image.len() / 8 && image.len() / MAX_RATIO < len);

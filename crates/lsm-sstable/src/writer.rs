@@ -352,6 +352,11 @@ impl TableWriter {
 
     /// Appends the block under way, `next_key` being the user key that comes after it.
     fn finish_block(&mut self, next_key: Option<&[u8]>) -> Result<(), Error> {
+        if let Some(image) = self.block.finish_alone() {
+            let put = self.put_block(&image, None, next_key);
+            self.block.reuse(image);
+            return put;
+        }
         let mut image = std::mem::take(&mut self.image);
         image.clear();
         self.block.finish_into(&mut image);
