@@ -82,6 +82,7 @@ impl File for HookFile {
         self.inner.sync_data()
     }
     fn start_writeback(&self, offset: u64, len_bytes: u64) -> Result<(), IoError> {
+        self.ask(Call::Sync)?;
         self.inner.start_writeback(offset, len_bytes)
     }
     fn preallocate(&self, len_bytes: u64) -> Result<(), IoError> {

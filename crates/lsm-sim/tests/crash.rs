@@ -12,8 +12,8 @@
 
 use lsm_sim::sim::SimClock;
 use lsm_sim::{Call, Config, HookFs, Numbered, Random, oracle_configs, seed_from_env};
-use lsm_tree::{Durability, Error, Execution, KeyspaceOptions, Options};
-use lsm_vfs::{Fault, FaultFs, Fs, MemFs};
+use lsm_tree::{Durability, Error, Execution, Keyspace, KeyspaceOptions, Options};
+use lsm_vfs::{Fault, FaultFs, Fs, MemFs, mix64};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -346,4 +346,42 @@ fn an_ingestion_does_not_outlive_what_was_seen_before_it() {
         let seen = keyspace.get("z").unwrap();
         assert_eq!(seen.as_deref(), Some(&b"seen"[..]), "seed {seed}: a write is gone that was there before");
     }
+}
+
+#[test]
+fn a_table_of_which_a_piece_cannot_be_sent_to_the_disk_is_written_anew() {
+    let disk = MemFs::new();
+    let faulty = FaultFs::new(disk.clone());
+    let open = |fs: Arc<dyn Fs>| {
+        let mut options = Options::default();
+        options.advanced().fs(fs).seed(1).execution(Execution::Deterministic { seed: 1 });
+        let database = options.open("db").unwrap();
+        let keyspace = database.keyspace("k", KeyspaceOptions::default()).unwrap();
+        (database, keyspace)
+    };
+    // Nothing that could be compressed, so that the table is two megabytes long.
+    let value = |number: u64| -> Vec<u8> {
+        (0..125).flat_map(|at| mix64(number * 1000 + at).to_le_bytes()).collect()
+    };
+    let check = |keyspace: &Keyspace| {
+        for number in 0..2000_u64 {
+            let found = keyspace.get(number.to_be_bytes()).unwrap();
+            assert_eq!(found.as_deref(), Some(value(number).as_slice()), "the entry {number}");
+        }
+    };
+    let (database, keyspace) = open(Arc::new(faulty.clone()));
+    for number in 0..2000_u64 {
+        keyspace.insert(number.to_be_bytes(), value(number)).unwrap();
+    }
+    // The first sync that is asked for of a table is that of its first piece; it loses half.
+    faulty.fail_on(".sst", 0, Fault::FailedSync, false);
+    keyspace.flush().or_else(|_| keyspace.flush()).unwrap();
+    assert_eq!(faulty.injected(), 1);
+    check(&keyspace);
+    database.wait_idle().unwrap();
+    let names = disk.read_dir(Path::new("db")).unwrap();
+    let tables = names.iter().filter(|entry| entry.name.ends_with(".sst")).count();
+    assert_eq!(tables, 1, "what could not be sent is gone, and was written anew: {names:?}");
+    let (_database, keyspace) = open(Arc::new(disk.power_cut(1)));
+    check(&keyspace);
 }

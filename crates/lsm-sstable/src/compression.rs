@@ -201,6 +201,23 @@ mod tests {
     }
 
     #[test]
+    fn images_of_all_lengths_come_back_from_one_thread() {
+        let lens = [100_000, 10, 0, 64 << 10, (64 << 10) + 1, 4096, (64 << 10) - 1, 1];
+        for (at, &len) in lens.iter().cycle().take(3 * lens.len()).enumerate() {
+            let image: Vec<u8> = (0..len).map(|i| (i / 9 + at) as u8).collect();
+            let mut out = vec![7; at];
+            if Compression::Snappy.compress(&image, &mut out) {
+                let back = decompress(Compression::Snappy, &out[at..], len);
+                assert_eq!(back.as_ref(), Ok(&image), "{len} bytes");
+            } else {
+                assert!(len < 100, "{len} bytes");
+            }
+            out.truncate(at);
+            assert_eq!(out, vec![7; at]);
+        }
+    }
+
+    #[test]
     fn noise_is_left_alone() {
         let mut state = 1_u64;
         let noise: Vec<u8> = std::iter::repeat_with(|| {

@@ -404,23 +404,33 @@ impl TableWriter {
         self.flush()?;
         self.file.write_all_at(image, self.buffer_at)?;
         self.buffer_at += image.len() as u64;
-        Ok(())
+        self.send()
     }
 
     fn flush_if_full(&mut self) -> Result<(), Error> {
-        if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
+        if self.buffer.len() < BUFFER_BYTES {
+            return Ok(());
+        }
+        self.flush()?;
+        self.send()
     }
 
-    fn flush(&mut self) -> Result<(), Error> {
-        self.file.write_all_at(&self.buffer, self.buffer_at)?;
-        self.buffer_at += self.buffer.len() as u64;
-        self.buffer.clear();
+    /// Has the system begin to write to the disk what the file has. For all but the last of it,
+    /// which the sync sends as well.
+    fn send(&mut self) -> Result<(), Error> {
         // Not the end, whose page the next write is going to change.
         let through = self.buffer_at - self.buffer_at % WRITEBACK_STEP_BYTES;
         if through > self.on_its_way {
             self.file.start_writeback(self.on_its_way, through - self.on_its_way)?;
             self.on_its_way = through;
         }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        self.file.write_all_at(&self.buffer, self.buffer_at)?;
+        self.buffer_at += self.buffer.len() as u64;
+        self.buffer.clear();
         Ok(())
     }
 }

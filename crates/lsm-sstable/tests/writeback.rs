@@ -124,7 +124,8 @@ fn all_but_the_end_is_on_its_way_before_the_sync() {
                 most_at_once = most_at_once.max(through - from);
                 begun = through;
             }
-            Call::Sync => assert!(begun + (64 << 10) > file_bytes && begun <= file_bytes),
+            // The last buffer and the sections behind it are left to the sync.
+            Call::Sync => assert!(begun + (600 << 10) > file_bytes && begun <= file_bytes),
         }
     }
     assert_eq!(calls.last(), Some(&Call::Sync));

@@ -17,7 +17,7 @@ pub enum Fault {
     DiskFull,
     /// A write: only the first half of its bytes is written, then it fails with `StorageFull`.
     ShortWrite,
-    /// A sync of a file or directory: it fails, and a simulated disk loses half of what
+    /// A sync of a file or directory, or the beginning of one: it fails, and a simulated disk loses half of what
     /// was not durable in the file, for good.
     FailedSync,
 }

@@ -11,8 +11,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
-/// What says nothing about the bytes: the call is not there, not allowed, not for such a file or
-/// range, or was not made for now.
+/// What is passed over: the call is not there, not allowed, not for such a file or range, or was
+/// given up for now, of memory for instance, which leaves the pages to the sync.
 const HARMLESS: [i32; 9] = [
     libc::ENOSYS,
     libc::EOPNOTSUPP,

@@ -204,6 +204,10 @@ impl File for SimFile {
         let sync = || if self.fs.lies_about(self.path()) { Ok(()) } else { self.inner.sync_data() };
         self.fs.run(Call::Sync, self.path(), 0, sync, nothing)
     }
+    fn start_writeback(&self, offset: u64, len_bytes: u64) -> Result<(), IoError> {
+        let start = || self.inner.start_writeback(offset, len_bytes);
+        self.fs.run(Call::Sync, self.path(), mix64(offset) ^ len_bytes, start, nothing)
+    }
     fn preallocate(&self, len_bytes: u64) -> Result<(), IoError> {
         self.fs.run(Call::Write, self.path(), len_bytes, || self.inner.preallocate(len_bytes), nothing)
     }
