@@ -78,18 +78,8 @@ impl BlockBuilder {
     /// The image, if there is just one entry; then starts afresh. [`reuse`](Self::reuse) takes
     /// its memory back.
     pub(crate) fn finish_alone(&mut self) -> Option<Vec<u8>> {
-        let (&[fingerprint], &[trailer], &[key_len]) =
-            (self.fingerprints.as_slice(), self.trailers.as_slice(), self.key_lens.as_slice())
-        else {
-            return None;
-        };
-        let header = BlockHeader {
-            count: U16::new(1),
-            flags: U16::new(flags(false, false, false, 0)),
-            key_bytes: U16::new(key_len),
-            reserved: U16::ZERO,
-            trailer: U64::new(trailer),
-        };
+        let &[fingerprint] = self.fingerprints.as_slice() else { return None };
+        let header = self.header();
         let mut image = std::mem::take(&mut self.rows);
         let head = header.as_bytes().iter().chain([&fingerprint]);
         image.iter_mut().zip(head).for_each(|(to, from)| *to = *from);
@@ -107,15 +97,8 @@ impl BlockBuilder {
 
     /// Appends the image of at least one entry to `out` and starts afresh.
     pub(crate) fn finish_into(&mut self, out: &mut Vec<u8>) {
-        let count = self.row_ends.len();
-        let flags = flags(self.mixed_trailers, self.mixed_keys, self.mixed_rows, self.row_bytes());
-        let header = BlockHeader {
-            count: U16::new(count as u16),
-            flags: U16::new(flags),
-            key_bytes: U16::new(first_if(flags & UNIFORM_KEYS != 0, &self.key_lens)),
-            reserved: U16::ZERO,
-            trailer: U64::new(first_if(flags & SHARED_TRAILER != 0, &self.trailers)),
-        };
+        let header = self.header();
+        let (count, flags) = (self.row_ends.len(), header.flags.get());
         out.reserve(Layout::rows_at(count, flags) + self.row_bytes());
         out.extend_from_slice(header.as_bytes());
         self.fingerprints.resize(count.next_multiple_of(FINGERPRINT_GROUP), 0);
@@ -136,6 +119,18 @@ impl BlockBuilder {
         }
         out.extend_from_slice(self.rows.get(HEAD_OF_ONE..).unwrap_or_default());
         self.clear();
+    }
+
+    /// The header of the image of all entries so far.
+    fn header(&self) -> BlockHeader {
+        let flags = flags(self.mixed_trailers, self.mixed_keys, self.mixed_rows, self.row_bytes());
+        BlockHeader {
+            count: U16::new(self.row_ends.len() as u16),
+            flags: U16::new(flags),
+            key_bytes: U16::new(first_if(flags & UNIFORM_KEYS != 0, &self.key_lens)),
+            reserved: U16::ZERO,
+            trailer: U64::new(first_if(flags & SHARED_TRAILER != 0, &self.trailers)),
+        }
     }
 
     fn clear(&mut self) {

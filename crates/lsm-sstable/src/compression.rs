@@ -22,7 +22,7 @@ pub enum Compression {
 }
 
 thread_local! {
-    static SNAPPY: RefCell<Snappy> = RefCell::new(Snappy { encoder: snap::raw::Encoder::new(), scratch: Vec::new() });
+    static SNAPPY: RefCell<Snappy> = RefCell::new(Snappy::new());
 }
 
 /// What Snappy needs memory for and a block is too little for to make it each time.
@@ -37,6 +37,10 @@ struct Snappy {
 const MAX_SCRATCH_IMAGE_BYTES: usize = 64 << 10;
 
 impl Snappy {
+    fn new() -> Self {
+        Self { encoder: snap::raw::Encoder::new(), scratch: Vec::new() }
+    }
+
     /// Appends the compressed `image` to `out`, and says how much that was.
     fn compress(&mut self, image: &[u8], out: &mut Vec<u8>) -> Option<usize> {
         let most = snap::raw::max_compress_len(image.len());

@@ -434,3 +434,106 @@ impl TableWriter {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    //! A table is on its way to the disk while it is written: piece by piece, nothing twice and
+    //! nothing that is not there yet; the sync at the end says when all has arrived.
+
+    use super::*;
+    use lsm_sync::Mutex;
+    use lsm_vfs::{Fault, FaultFs, IoError, MemFs};
+
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Call {
+        /// The end of what was written.
+        Write(u64),
+        /// From where to where.
+        Start(u64, u64),
+        Sync,
+    }
+
+    /// Remembers what is asked of it.
+    #[derive(Debug)]
+    struct Recorded {
+        inner: Arc<dyn File>,
+        calls: Arc<Mutex<Vec<Call>>>,
+    }
+
+    impl File for Recorded {
+        fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<(), IoError> {
+            self.inner.read_exact_at(buffer, offset)
+        }
+        fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<(), IoError> {
+            self.calls.lock().push(Call::Write(offset + bytes.len() as u64));
+            self.inner.write_all_at(bytes, offset)
+        }
+        fn sync_data(&self) -> Result<(), IoError> {
+            self.calls.lock().push(Call::Sync);
+            self.inner.sync_data()
+        }
+        fn start_writeback(&self, offset: u64, len_bytes: u64) -> Result<(), IoError> {
+            self.calls.lock().push(Call::Start(offset, offset + len_bytes));
+            self.inner.start_writeback(offset, len_bytes)
+        }
+        fn preallocate(&self, len_bytes: u64) -> Result<(), IoError> {
+            self.inner.preallocate(len_bytes)
+        }
+        fn set_len(&self, len_bytes: u64) -> Result<(), IoError> {
+            self.inner.set_len(len_bytes)
+        }
+        fn len(&self) -> Result<u64, IoError> {
+            self.inner.len()
+        }
+        fn path(&self) -> &Path {
+            self.inner.path()
+        }
+    }
+
+    /// Some three megabytes.
+    fn write(fs: &dyn Fs, calls: &Arc<Mutex<Vec<Call>>>) -> Result<u64, Error> {
+        let options = WriterOptions { compression: Compression::None, ..WriterOptions::default() };
+        let mut writer = TableWriter::create(fs, Path::new("table"), 1, &options)?;
+        let inner = Arc::clone(&writer.file);
+        writer.file = Arc::new(Recorded { inner, calls: Arc::clone(calls) });
+        for number in 0..3000_u32 {
+            let key = number.to_be_bytes();
+            writer.add(InternalKey::new(key.as_slice(), 7, ValueKind::Value), &[number as u8; 1000])?;
+        }
+        Ok(writer.finish(0)?.file_bytes)
+    }
+
+    #[test]
+    fn all_but_the_end_is_on_its_way_before_the_sync() {
+        let calls = Arc::default();
+        let file_bytes = write(&MemFs::new(), &calls).unwrap();
+        let calls = calls.lock();
+        let (mut written, mut begun, mut most_at_once) = (0, 0, 0);
+        for call in &*calls {
+            match *call {
+                Call::Write(end) => written = end,
+                Call::Start(from, through) => {
+                    assert_eq!(from, begun, "nothing is left out or sent twice");
+                    assert!(through <= written, "nothing is sent that is not there");
+                    most_at_once = most_at_once.max(through - from);
+                    begun = through;
+                }
+                // The last buffer and the sections behind it are left to the sync.
+                Call::Sync => assert!(begun + (600 << 10) > file_bytes && begun <= file_bytes),
+            }
+        }
+        assert_eq!(calls.last(), Some(&Call::Sync));
+        assert!(most_at_once < 1 << 20, "in small steps, and not {most_at_once} bytes at once");
+    }
+
+    #[test]
+    fn a_piece_that_cannot_be_sent_is_an_error_of_the_table() {
+        let fs = FaultFs::new(MemFs::new());
+        write(&fs, &Arc::default()).unwrap();
+        fs.remove_file(Path::new("table")).unwrap();
+        // The first sync that is asked for is that of the first piece.
+        fs.fail_at(fs.operations(), Fault::FailedSync);
+        let failed = write(&fs, &Arc::default()).unwrap_err();
+        assert!(failed.to_string().contains("begin to sync"), "{failed}");
+    }
+}

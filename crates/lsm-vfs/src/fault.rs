@@ -17,8 +17,8 @@ pub enum Fault {
     DiskFull,
     /// A write: only the first half of its bytes is written, then it fails with `StorageFull`.
     ShortWrite,
-    /// A sync of a file or directory, or the beginning of one: it fails, and a simulated disk loses half of what
-    /// was not durable in the file, for good.
+    /// A sync of a file or directory, or the beginning of one: it fails, and a simulated disk
+    /// loses half of what was not durable in the file, for good.
     FailedSync,
 }
 
@@ -239,6 +239,18 @@ impl FaultFile {
     fn check(&self, class: Class, operation: &'static str) -> Result<(), IoError> {
         self.next(class).map_or(Ok(()), |fault| Err(failed(operation, self.inner.path(), fault)))
     }
+
+    fn sync(
+        &self,
+        operation: &'static str,
+        sync: impl FnOnce() -> Result<(), IoError>,
+    ) -> Result<(), IoError> {
+        let Some(fault) = self.next(Class::Sync) else { return sync() };
+        if fault == Fault::FailedSync {
+            self.inner.lose_unsynced();
+        }
+        Err(failed(operation, self.inner.path(), fault))
+    }
 }
 
 impl File for FaultFile {
@@ -259,23 +271,11 @@ impl File for FaultFile {
     }
 
     fn sync_data(&self) -> Result<(), IoError> {
-        let Some(fault) = self.next(Class::Sync) else {
-            return self.inner.sync_data();
-        };
-        if fault == Fault::FailedSync {
-            self.inner.lose_unsynced();
-        }
-        Err(failed("sync", self.inner.path(), fault))
+        self.sync("sync", || self.inner.sync_data())
     }
 
     fn start_writeback(&self, offset: u64, len_bytes: u64) -> Result<(), IoError> {
-        let Some(fault) = self.next(Class::Sync) else {
-            return self.inner.start_writeback(offset, len_bytes);
-        };
-        if fault == Fault::FailedSync {
-            self.inner.lose_unsynced();
-        }
-        Err(failed("begin to sync", self.inner.path(), fault))
+        self.sync("begin to sync", || self.inner.start_writeback(offset, len_bytes))
     }
 
     fn preallocate(&self, len_bytes: u64) -> Result<(), IoError> {

@@ -75,7 +75,8 @@ impl Windows {
     }
 
     /// Maps the window of `offset` and brings its pages in, so that no write waits for
-    /// that; not while nearly all that is written is too long for it. To be called from elsewhere than the writer's thread.
+    /// that; not while nearly all that is written is too long for it. To be called from
+    /// elsewhere than the writer's thread.
     pub(crate) fn make_ready(&self, file: &File, offset: u64) {
         let start = offset - offset % WINDOW_BYTES;
         let (spent, reserved_bytes) = {
