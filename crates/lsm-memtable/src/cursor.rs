@@ -4,7 +4,7 @@
 use crate::Memtable;
 use crate::index::{EntryRef, MemtableIndex, Position};
 use crate::memtable::NOWHERE;
-use lsm_types::{Cursor, InternalKey, Slice};
+use lsm_types::{Cursor, InternalKey, NoStretch, Slice};
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -32,6 +32,11 @@ impl MemtableCursor {
 
 impl Cursor for MemtableCursor {
     type Error = Infallible;
+    type Stretch = NoStretch;
+
+    fn resume(&mut self, stretch: NoStretch) {
+        match stretch {}
+    }
 
     #[inline]
     fn valid(&self) -> bool {

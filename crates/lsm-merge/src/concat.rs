@@ -118,6 +118,7 @@ impl<P: Parts> ConcatCursor<P> {
 
 impl<P: Parts> Cursor for ConcatCursor<P> {
     type Error = <P::Cursor as Cursor>::Error;
+    type Stretch = <P::Cursor as Cursor>::Stretch;
 
     #[inline]
     fn valid(&self) -> bool {
@@ -190,6 +191,18 @@ impl<P: Parts> Cursor for ConcatCursor<P> {
     #[inline]
     fn is_first_of_key(&self) -> Option<bool> {
         self.current.as_ref().and_then(|(_, cursor)| cursor.is_first_of_key())
+    }
+
+    #[inline]
+    fn stretch(&self, backward: bool, fits: impl Fn(&[u8]) -> bool) -> Option<Self::Stretch> {
+        self.current.as_ref().and_then(|(_, cursor)| cursor.stretch(backward, fits))
+    }
+
+    #[inline]
+    fn resume(&mut self, stretch: Self::Stretch) {
+        if let Some((_, cursor)) = &mut self.current {
+            cursor.resume(stretch);
+        }
     }
 
     #[inline]

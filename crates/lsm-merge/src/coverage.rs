@@ -32,6 +32,16 @@ impl Coverage {
         Self { spans, at: 0 }
     }
 
+    /// Whether a span has keys from `low` to `high`, both included. O(log spans).
+    #[inline]
+    pub(crate) fn touches(&self, low: &[u8], high: &[u8]) -> bool {
+        if self.spans.is_empty() {
+            return false;
+        }
+        let first = self.spans.partition_point(|covered| covered.span.is_past_end(low));
+        self.spans.get(first).is_some_and(|covered| covered.span.start.as_bytes() <= high)
+    }
+
     /// The span that covers an entry of `key` numbered `seqno`, if any. O(1) when the
     /// key lies next to that of the last look-up, else O(log n).
     #[inline]
@@ -80,6 +90,9 @@ mod tests {
                 let seqno = SeqNo::from(step % 8);
                 let expected = set.newest_covering(&key, snapshot).is_some_and(|newest| seqno < newest);
                 assert_eq!(coverage.over(&key, seqno).is_some(), expected, "{key:?} at {snapshot}");
+                let high = [key[0].saturating_add(step as u8 % 16)];
+                let touched = (key[0]..=high[0]).any(|key| coverage.over(&[key], 0).is_some());
+                assert_eq!(coverage.touches(&key, &high), touched, "{key:?} to {high:?} at {snapshot}");
             }
         }
     }

@@ -28,7 +28,7 @@
 //! ```
 //!
 //! Architecture invariant: no lock, no I/O, no thread, and no allocation for an
-//! entry that is walked over; a cursor is as `Send` as its sources.
+//! entry that is walked over; a cursor is as `Send` as its sources and their stretches.
 
 mod merge;
 pub use merge::MergeCursor;

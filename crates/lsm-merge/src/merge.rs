@@ -254,6 +254,7 @@ impl<C: Cursor> MergeCursor<C> {
 
 impl<C: Cursor> Cursor for MergeCursor<C> {
     type Error = C::Error;
+    type Stretch = C::Stretch;
 
     #[inline]
     fn valid(&self) -> bool {
@@ -342,6 +343,30 @@ impl<C: Cursor> Cursor for MergeCursor<C> {
             }
         };
         Some(is_alone)
+    }
+
+    /// What the top source gives out, if the runner-up, hence every other source, stands
+    /// beyond.
+    #[inline]
+    fn stretch(&self, backward: bool, fits: impl Fn(&[u8]) -> bool) -> Option<C::Stretch> {
+        let &top = self.heap.first().filter(|_| backward == self.backward)?;
+        let beyond = self.heap.get(self.runner_up).filter(|_| self.runner_up > 0);
+        let is_alone = |last: &[u8]| {
+            beyond.is_none_or(|&next| match self.cursor(next).key().user_key.cmp(last) {
+                Ordering::Greater => !backward,
+                Ordering::Less => backward,
+                Ordering::Equal => false,
+            })
+        };
+        self.cursor(top).stretch(backward, |last| is_alone(last) && fits(last))
+    }
+
+    #[inline]
+    fn resume(&mut self, stretch: C::Stretch) {
+        let Some(top) = self.heap.first_mut() else { return };
+        let cursor = &mut self.sources[top.source as usize].cursor;
+        cursor.resume(stretch);
+        top.prefix = prefix_of(cursor.key().user_key);
     }
 
     /// Seeks each source whose entries are all numbered below `below` to the far end

@@ -8,11 +8,18 @@
 //! are reused, and the inner cursor stands somewhere before all that the snapshot
 //! sees of the shown key. Where the inner cursor can tell that no newer version comes,
 //! as for most entries of a table, it stays on the entry, which is lent as above.
+//!
+//! Where all that follows for a while is to be seen, the inner cursor gives it out as a
+//! [`Stretch`], along which the walk goes alone: in a table, the rest of a block whose entries
+//! are values of one number, as most are in the last level. The inner cursor stays where the
+//! stretch began, and is told where the walk has come to before it is asked to move on.
+
+mod along;
 
 use crate::coverage::Coverage;
 use crate::expiry;
 use crate::kept::Kept;
-use lsm_types::{Cursor, InternalKey, KeySpan, RangeTombstoneSet, SeqNo, Slice, Trailer, ValueKind};
+use lsm_types::{Cursor, InternalKey, KeySpan, RangeTombstoneSet, SeqNo, Slice, Stretch, Trailer, ValueKind};
 
 /// After so many steps over entries of no interest, a seek is tried instead.
 const STEPS_BEFORE_SEEK: u32 = 16;
@@ -27,23 +34,30 @@ enum Position {
     /// Going backward, the inner cursor stands on the entry shown, and the one before it
     /// is of another key.
     BackwardInPlace,
+    /// The entry shown is that of the stretch; the inner cursor stands where it began.
+    AlongForward,
+    /// The same, going backward; no entry of the stretch has newer versions.
+    AlongBackward,
 }
 
 /// Walks the user keys that a snapshot sees, in both directions, showing of each the
 /// newest visible version unless that is a tombstone, covered by a visible range
 /// tombstone, or expired.
 ///
-/// Walking allocates nothing and counts no references. After an error, and past
-/// either end, the cursor has no position until the next seek.
+/// Walking allocates nothing, and counts references of blocks, never of entries. After an
+/// error, and past either end, the cursor has no position until the next seek.
 #[derive(Debug)]
-pub struct VisibleCursor<C> {
+pub struct VisibleCursor<C: Cursor> {
     inner: C,
+    position: Position,
+    /// There while the position is along it.
+    stretch: Option<C::Stretch>,
+    steps_before_asking: u32,
     snapshot: SeqNo,
     now_ms: u64,
     /// The walk stays inside.
     span: KeySpan,
     coverage: Coverage,
-    position: Position,
     /// Going forward, the key whose remaining versions are passed over; going
     /// backward, the key shown.
     key: Vec<u8>,
@@ -60,11 +74,13 @@ impl<C: Cursor> VisibleCursor<C> {
     pub fn new(inner: C, snapshot: SeqNo, tombstones: &RangeTombstoneSet, now_ms: u64) -> Self {
         Self {
             inner,
+            position: Position::Nowhere,
+            stretch: None,
+            steps_before_asking: 0,
             snapshot,
             now_ms,
             span: KeySpan::all(),
             coverage: Coverage::new(tombstones, snapshot),
-            position: Position::Nowhere,
             key: Vec::new(),
             kept: Kept::default(),
             hidden_keys: 0,
@@ -76,6 +92,7 @@ impl<C: Cursor> VisibleCursor<C> {
     /// would leave it ends the walk without looking at what lies beyond.
     #[must_use]
     pub fn within(mut self, span: KeySpan) -> Self {
+        self.end_stretch();
         self.span = span;
         self
     }
@@ -95,6 +112,9 @@ impl<C: Cursor> VisibleCursor<C> {
             Position::Nowhere => &[],
             Position::Forward | Position::BackwardInPlace => self.inner.key().user_key,
             Position::Backward => &self.key,
+            Position::AlongForward | Position::AlongBackward => {
+                self.stretch.as_ref().map_or(&[], Stretch::key)
+            }
         }
     }
 
@@ -107,6 +127,9 @@ impl<C: Cursor> VisibleCursor<C> {
             Position::Nowhere => return &[],
             Position::Forward | Position::BackwardInPlace => self.inner.value(),
             Position::Backward => self.kept.value(),
+            Position::AlongForward | Position::AlongBackward => {
+                return self.stretch.as_ref().map_or(&[], Stretch::value);
+            }
         };
         if self.kind() == ValueKind::ExpiringValue {
             expiry::split(stored).map_or(&[], |(_, value)| value)
@@ -120,6 +143,9 @@ impl<C: Cursor> VisibleCursor<C> {
     pub fn key_slice(&self) -> Slice {
         match self.position {
             Position::Forward | Position::BackwardInPlace => self.inner.key_slice(),
+            Position::AlongForward | Position::AlongBackward => {
+                self.stretch.as_ref().map(Stretch::key_slice).unwrap_or_default()
+            }
             Position::Nowhere | Position::Backward => Slice::copy_from(self.key()),
         }
     }
@@ -131,6 +157,9 @@ impl<C: Cursor> VisibleCursor<C> {
             Position::Nowhere => return Slice::empty(),
             Position::Forward | Position::BackwardInPlace => self.inner.value_slice(),
             Position::Backward => self.kept.value_slice(),
+            Position::AlongForward | Position::AlongBackward => {
+                return self.stretch.as_ref().map(Stretch::value_slice).unwrap_or_default();
+            }
         };
         if self.kind() == ValueKind::ExpiringValue {
             stored.get_slice(8..).unwrap_or_default()
@@ -157,13 +186,11 @@ impl<C: Cursor> VisibleCursor<C> {
     fn trailer(&self) -> Trailer {
         match self.position {
             Position::Backward => self.kept.trailer(),
+            Position::AlongForward | Position::AlongBackward => {
+                self.stretch.as_ref().map_or(self.inner.key().trailer, Stretch::trailer)
+            }
             _ => self.inner.key().trailer,
         }
-    }
-
-    /// The cursor underneath.
-    pub const fn inner(&self) -> &C {
-        &self.inner
     }
 
     /// How many keys the last [`seek`](Self::seek) has passed that will stay hidden from all
@@ -176,8 +203,10 @@ impl<C: Cursor> VisibleCursor<C> {
     }
 
     /// Gives up the position.
-    pub const fn leave(&mut self) {
+    pub fn leave(&mut self) {
         self.position = Position::Nowhere;
+        self.stretch = None;
+        self.steps_before_asking = 0;
     }
 
     /// Moves to the first key.
@@ -193,6 +222,7 @@ impl<C: Cursor> VisibleCursor<C> {
     /// # Errors
     /// Those of the inner cursor.
     pub fn seek_to_last(&mut self) -> Result<(), C::Error> {
+        self.leave();
         self.guard(|this| {
             match &this.span.end {
                 None => this.inner.seek_to_last()?,
@@ -207,6 +237,7 @@ impl<C: Cursor> VisibleCursor<C> {
     /// # Errors
     /// Those of the inner cursor.
     pub fn seek(&mut self, target: &[u8]) -> Result<(), C::Error> {
+        self.leave();
         self.guard(|this| {
             let start = this.span.start.as_bytes();
             let from = if start.is_empty() { target } else { target.max(start) };
@@ -225,6 +256,7 @@ impl<C: Cursor> VisibleCursor<C> {
         if self.span.is_past_end(target) {
             return self.seek_to_last();
         }
+        self.leave();
         self.guard(|this| {
             this.inner.seek_for_prev(InternalKey::after_all(target))?;
             this.find_backward()
@@ -238,13 +270,19 @@ impl<C: Cursor> VisibleCursor<C> {
     #[inline]
     #[expect(clippy::should_implement_trait, reason = "it lends entries, which an iterator cannot")]
     pub fn next(&mut self) -> Result<(), C::Error> {
+        if self.next_along() {
+            return Ok(());
+        }
+        self.end_stretch();
         match self.position {
-            Position::Nowhere => Ok(()),
+            Position::Nowhere | Position::AlongForward | Position::AlongBackward => Ok(()),
             Position::Forward | Position::BackwardInPlace => self.guard(|this| {
                 this.key.clear();
                 this.key.extend_from_slice(this.inner.key().user_key);
                 this.inner.next()?;
-                this.find_forward(true)
+                this.find_forward(true)?;
+                this.ask_for_stretch(false);
+                Ok(())
             }),
             Position::Backward => self.guard(|this| {
                 this.inner.seek(InternalKey::after_all(&this.key))?;
@@ -259,8 +297,12 @@ impl<C: Cursor> VisibleCursor<C> {
     /// Those of the inner cursor.
     #[inline]
     pub fn prev(&mut self) -> Result<(), C::Error> {
+        if self.prev_along() {
+            return Ok(());
+        }
+        self.end_stretch();
         match self.position {
-            Position::Nowhere => Ok(()),
+            Position::Nowhere | Position::AlongForward | Position::AlongBackward => Ok(()),
             Position::Forward => self.guard(|this| {
                 this.key.clear();
                 this.key.extend_from_slice(this.inner.key().user_key);
@@ -270,7 +312,9 @@ impl<C: Cursor> VisibleCursor<C> {
             Position::Backward => self.guard(Self::find_backward),
             Position::BackwardInPlace => self.guard(|this| {
                 this.inner.prev()?;
-                this.find_backward()
+                this.find_backward()?;
+                this.ask_for_stretch(true);
+                Ok(())
             }),
         }
     }

@@ -18,6 +18,10 @@ impl Counting {
 
 impl Cursor for Counting {
     type Error = std::convert::Infallible;
+    type Stretch = lsm_types::NoStretch;
+    fn resume(&mut self, stretch: Self::Stretch) {
+        match stretch {}
+    }
     fn valid(&self) -> bool {
         self.0.valid()
     }

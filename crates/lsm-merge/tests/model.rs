@@ -7,7 +7,8 @@ mod common;
 
 use lsm_merge::{ConcatCursor, MergeCursor, Parts, VisibleCursor, expiry};
 use lsm_types::{
-    Cursor, InternalKey, KeySpan, RangeTombstone, RangeTombstoneSet, SeqNo, Slice, ValueKind, VecCursor,
+    Cursor, InternalKey, KeySpan, RangeTombstone, RangeTombstoneSet, SeqNo, Slice, Stretch, ValueKind,
+    VecCursor,
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -208,6 +209,31 @@ fn walk_internal<C: Cursor<Error = std::convert::Infallible>>(
                 assert_eq!((cursor.key_slice(), cursor.value_slice()), (key.user_key.clone(), value.clone()));
             }
         }
+        for backward in [false, true] {
+            let last = std::cell::RefCell::default();
+            let fits = |key: &[u8]| {
+                last.replace(key.to_vec());
+                true
+            };
+            let (Some(from), Some(mut stretch)) = (at, cursor.stretch(backward, fits)) else { continue };
+            let mut here = from;
+            while stretch.advance() {
+                here = if backward { here - 1 } else { here + 1 };
+                let (key, value) = &expected[here];
+                assert_eq!((stretch.key(), stretch.trailer()), (key.user_key.as_bytes(), key.trailer));
+                assert_eq!(stretch.value(), value.as_bytes());
+                assert_eq!(key.trailer, expected[from].0.trailer, "only what is alike is given out");
+            }
+            assert_eq!(stretch.key(), last.into_inner());
+            if backward {
+                let before = here.checked_sub(1).map(|before| &expected[before].0.user_key);
+                assert!(before.is_none_or(|before| before.as_bytes() < stretch.key()), "the newest version");
+            }
+            if from % 2 == 0 {
+                cursor.resume(stretch);
+                at = Some(here);
+            }
+        }
     }
 }
 
@@ -248,11 +274,13 @@ fn visible(case: &Case) -> Vec<(Slice, Slice)> {
     seen.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
 }
 
-fn walk_visible<C: Cursor<Error = std::convert::Infallible>>(inner: C, case: &Case) {
+/// Answers how many steps went along what the sources give out.
+fn walk_visible<C: Cursor<Error = std::convert::Infallible>>(inner: C, case: &Case) -> u64 {
     let expected = visible(case);
     let span = span(case);
     let mut cursor = VisibleCursor::new(inner, case.snapshot, &tombstones(case), NOW_MS).within(span.clone());
     let mut at: Option<usize> = None;
+    let mut along = 0;
     for step in &case.steps {
         let Ok(()) = match *step {
             Step::First => {
@@ -275,11 +303,15 @@ fn walk_visible<C: Cursor<Error = std::convert::Infallible>>(inner: C, case: &Ca
             }
             Step::Next => {
                 at = at.map(|at| at + 1);
-                cursor.next()
+                let is_along = cursor.next_along();
+                along += u64::from(is_along);
+                if is_along { Ok(()) } else { cursor.next() }
             }
             Step::Prev => {
                 at = at.and_then(|at| at.checked_sub(1));
-                cursor.prev()
+                let is_along = cursor.prev_along();
+                along += u64::from(is_along);
+                if is_along { Ok(()) } else { cursor.prev() }
             }
         };
         at = at.filter(|&at| at < expected.len());
@@ -291,6 +323,7 @@ fn walk_visible<C: Cursor<Error = std::convert::Infallible>>(inner: C, case: &Ca
             assert!(cursor.seqno() < case.snapshot && !cursor.kind().is_tombstone());
         }
     }
+    along
 }
 
 fn merged(case: &Case) -> MergeCursor<VecCursor> {
@@ -301,24 +334,81 @@ fn merged(case: &Case) -> MergeCursor<VecCursor> {
     MergeCursor::with_highest_seqnos(sources.collect())
 }
 
-fn check_case(case: &Case) {
+fn check_case(case: &Case) -> u64 {
     let stored = sources(case);
     walk_internal(merged(case), &union(&stored), &case.steps);
     for (index, source) in stored.iter().enumerate() {
         let expected: Vec<_> = source.values().cloned().collect();
         walk_internal(ConcatCursor::new(Split::new(source, index + 1)), &expected, &case.steps);
     }
-    walk_visible(merged(case), case);
-    let concats = stored.iter().map(|source| ConcatCursor::new(Split::new(source, 2))).collect();
-    walk_visible(MergeCursor::new(concats), case);
+    let concats = stored.iter().map(|source| ConcatCursor::new(Split::new(source, 8))).collect();
+    walk_visible(merged(case), case) + walk_visible(MergeCursor::new(concats), case)
 }
 
 #[test]
 fn walks_over_many_keys_show_what_the_model_shows() {
-    common::check(3000, case(40, 30, 120), check_case);
+    common::check(3000, case(40, 30, 120), |case| {
+        check_case(case);
+    });
 }
 
 #[test]
 fn walks_over_many_versions_of_few_keys_show_what_the_model_shows() {
-    common::check(1500, case(6, 120, 300), check_case);
+    common::check(1500, case(6, 120, 300), |case| {
+        check_case(case);
+    });
+}
+
+/// Most entries of a source are values of one number, as in tables of the last level; walks
+/// keep their direction for a while.
+fn smooth_case() -> impl Strategy<Value = Case> {
+    let flags = (any::<bool>(), any::<bool>());
+    let turns = prop::collection::vec((any::<bool>(), 1..30_usize), 1..8);
+    (case(80, 3, 150), turns, flags).prop_map(|(mut case, turns, (has_tombstones, is_whole))| {
+        for (at, entry) in case.entries.iter_mut().enumerate() {
+            if at % 16 != 0 {
+                entry.source = usize::from(entry.key / 16 % 2);
+                (entry.kind, entry.seqno) = (ValueKind::Value, entry.source as u64);
+            }
+        }
+        if !has_tombstones {
+            case.tombstones.clear();
+        }
+        if is_whole {
+            case.span = (0, None);
+        }
+        let seeks = case.steps.iter().filter(|step| !matches!(step, Step::Next | Step::Prev));
+        let seeks: Vec<Step> = seeks.copied().chain([Step::First, Step::Last]).collect();
+        let runs: Vec<_> = turns
+            .iter()
+            .map(|&(forward, steps)| vec![if forward { Step::Next } else { Step::Prev }; steps])
+            .collect();
+        case.steps = seeks
+            .into_iter()
+            .zip(runs.into_iter().cycle())
+            .flat_map(|(seek, run)| [vec![seek], run].concat())
+            .collect();
+        case
+    })
+}
+
+#[test]
+fn walks_along_stretches_show_what_the_model_shows() {
+    let along = std::cell::Cell::new(0);
+    common::check(3000, smooth_case(), |case| along.set(along.get() + check_case(case)));
+    assert!(along.get() > 20_000, "only {} steps along stretches", along.get());
+}
+
+#[test]
+fn a_span_that_comes_late_is_kept_to() {
+    let entry = |key: u8| (InternalKey::new(Slice::from([key]), 0, ValueKind::Value), Slice::empty());
+    let source = VecCursor::new((0..20).map(entry).collect());
+    let mut cursor = VisibleCursor::new(source, SeqNo::MAX, &RangeTombstoneSet::default(), 0);
+    let Ok(()) = cursor.seek_to_first();
+    let Ok(()) = cursor.next();
+    let mut cursor = cursor.within(KeySpan { start: Slice::from([0]), end: Some(Slice::from([3])) });
+    let Ok(()) = cursor.next();
+    assert_eq!(cursor.key(), [2]);
+    let Ok(()) = cursor.next();
+    assert!(!cursor.valid(), "it stands on {:?}", cursor.key());
 }

@@ -222,3 +222,29 @@ fn chaos_once(seed: u64) {
         }
     }
 }
+
+/// All entries of one number, in blocks along which a cursor goes by itself.
+#[test]
+fn a_cursor_in_the_middle_of_a_block_ends_with_its_database() {
+    let db = options(Arc::new(MemFs::new())).open("db").unwrap();
+    let ks = db.keyspace("k", KeyspaceOptions::default()).unwrap();
+    for i in 0..2000_u32 {
+        ks.insert(i.to_be_bytes(), [7; 20]).unwrap();
+    }
+    ks.flush().unwrap();
+    ks.compact_range(..).unwrap();
+    let (mut forward, mut backward, mut range) = (ks.cursor(), ks.cursor(), ks.range(0_u32.to_be_bytes()..));
+    forward.seek_to_first().unwrap();
+    backward.seek_to_last().unwrap();
+    for i in 0..30_u32 {
+        assert_eq!(forward.key(), i.to_be_bytes());
+        assert_eq!(backward.key(), (1999 - i).to_be_bytes());
+        assert_eq!(range.next().unwrap().unwrap().0.as_ref(), i.to_be_bytes());
+        forward.next().unwrap();
+        backward.prev().unwrap();
+    }
+    db.close().unwrap();
+    assert!(matches!(forward.next(), Err(Error::Closed)) && !forward.valid());
+    assert!(matches!(backward.prev(), Err(Error::Closed)) && !backward.valid());
+    assert!(matches!(range.next(), Some(Err(Error::Closed))) && range.next().is_none());
+}

@@ -268,6 +268,12 @@ impl<'a> View<'a> {
         Trailer::from_word(self.trailer_word(index)).unwrap_or(Trailer::new(0, ValueKind::Value))
     }
 
+    /// Number and kind, if all entries have the same.
+    #[inline]
+    pub(crate) fn shared_trailer(self) -> Option<Trailer> {
+        (self.layout.flags & SHARED_TRAILER != 0).then(|| self.trailer(0))
+    }
+
     /// The user key of an entry.
     #[inline]
     pub(crate) fn user_key(self, index: usize) -> &'a [u8] {

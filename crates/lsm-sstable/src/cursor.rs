@@ -7,7 +7,8 @@ use crate::block::Row;
 use crate::cache::Block;
 use crate::hash::{fingerprint, key_hash};
 use crate::{Error, Table};
-use lsm_types::{Cursor, InternalKey, Slice, Trailer, ValueKind};
+use lsm_types::{Cursor, InternalKey, Slice, Stretch, Trailer, ValueKind};
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 /// How a cursor reads.
@@ -154,9 +155,12 @@ impl TableCursor {
     /// Enters a block and stands on its last entry.
     fn enter_last(&mut self, at: Option<usize>, sequential: bool) -> Result<(), Error> {
         if let Some(view) = self.enter(at, sequential)?.map(Block::view) {
-            let last = view.count() - 1;
+            let (last, image_bytes) = (view.count() - 1, view.image().len());
             view.fetch_rows(last.saturating_sub(FETCHED_AHEAD)..=last);
             self.stand(last);
+            if sequential && let Some(before) = self.block_at.checked_sub(1) {
+                self.table.prefetch_block_end(before, image_bytes);
+            }
         }
         Ok(())
     }
@@ -169,8 +173,62 @@ impl Ahead {
     }
 }
 
+/// The entries of one block from one on, in one direction.
+#[derive(Debug)]
+pub struct BlockStretch {
+    block: Block,
+    entry: usize,
+    row: Row,
+    last: usize,
+    trailer: Trailer,
+}
+
+impl Stretch for BlockStretch {
+    #[inline]
+    fn key(&self) -> &[u8] {
+        self.block.view().image().get(self.row.key()).unwrap_or_default()
+    }
+
+    #[inline]
+    fn value(&self) -> &[u8] {
+        self.block.view().image().get(self.row.value()).unwrap_or_default()
+    }
+
+    fn key_slice(&self) -> Slice {
+        self.block.slice(self.row.key())
+    }
+
+    fn value_slice(&self) -> Slice {
+        self.block.slice(self.row.value())
+    }
+
+    #[inline]
+    fn trailer(&self) -> Trailer {
+        self.trailer
+    }
+
+    #[inline]
+    fn advance(&mut self) -> bool {
+        let view = self.block.view();
+        match self.entry.cmp(&self.last) {
+            Ordering::Less => self.entry += 1,
+            Ordering::Equal => return false,
+            Ordering::Greater => {
+                self.entry -= 1;
+                // The processor foresees a walk forward, but not this one.
+                if let Some(ahead) = self.entry.checked_sub(FETCHED_AHEAD) {
+                    view.fetch_rows(ahead..=ahead);
+                }
+            }
+        }
+        self.row = view.row(self.entry);
+        true
+    }
+}
+
 impl Cursor for TableCursor {
     type Error = Error;
+    type Stretch = BlockStretch;
 
     #[inline]
     fn valid(&self) -> bool {
@@ -207,6 +265,34 @@ impl Cursor for TableCursor {
         let view = self.block.as_ref()?.view();
         let before = self.entry.checked_sub(1)?;
         Some(view.image().get(self.row.key()) != Some(view.user_key(before)))
+    }
+
+    /// The rest of a block whose entries are all values of one number.
+    fn stretch(&self, backward: bool, fits: impl Fn(&[u8]) -> bool) -> Option<BlockStretch> {
+        let block = self.block.as_ref()?;
+        let view = block.view();
+        let trailer = view.shared_trailer().filter(|trailer| trailer.kind() == ValueKind::Value)?;
+        // The first of the block may be an older version of the key before.
+        let last = if backward { 1 } else { view.count() - 1 };
+        let is_ahead = if backward { last < self.entry } else { last > self.entry };
+        let (entry, row) = (self.entry, self.row);
+        (is_ahead && fits(view.user_key(last))).then(|| BlockStretch {
+            block: block.clone(),
+            entry,
+            row,
+            last,
+            trailer,
+        })
+    }
+
+    fn resume(&mut self, stretch: BlockStretch) {
+        debug_assert!(
+            self.block
+                .as_ref()
+                .is_some_and(|own| std::ptr::eq(own.view().image(), stretch.block.view().image())),
+            "a stretch of another block"
+        );
+        self.stand(stretch.entry);
     }
 
     fn seek_to_first(&mut self) -> Result<(), Error> {

@@ -62,7 +62,7 @@ mod source;
 mod table;
 pub use table::{Found, Table};
 mod cursor;
-pub use cursor::{ReadOptions, TableCursor};
+pub use cursor::{BlockStretch, ReadOptions, TableCursor};
 mod verify;
 pub use verify::VerifyReport;
 mod dump;

@@ -289,6 +289,13 @@ impl Table {
         self.slots.prefetch(at);
     }
 
+    /// As [`prefetch_block`](Self::prefetch_block), for a walk backward past a block whose image
+    /// has so many bytes: that of the one before has about as many.
+    #[inline]
+    pub(crate) fn prefetch_block_end(&self, at: usize, image_bytes: usize) {
+        self.slots.prefetch_end(at, image_bytes);
+    }
+
     #[cold]
     pub(crate) fn read_block(&self, at: usize, fill_cache: bool) -> Result<Block, Error> {
         let (start, end) = self.extent(at)?;

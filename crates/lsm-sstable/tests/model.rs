@@ -6,7 +6,9 @@ mod common;
 
 use common::{Entry, entry, model_get, sorted, table, value};
 use lsm_sstable::{Compression, ReadOptions, WriterOptions, key_hash};
-use lsm_types::{Cursor, InternalKey, RangeTombstone, SeqNo, Slice, UpperBound, ValueKind, VecCursor};
+use lsm_types::{
+    Cursor, InternalKey, RangeTombstone, SeqNo, Slice, Stretch, UpperBound, ValueKind, VecCursor,
+};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
@@ -43,7 +45,10 @@ fn entries() -> impl Strategy<Value = Vec<Entry>> {
     let mixed = (keys(), 0..40_u64, kinds(), values()).prop_map(|(k, s, kind, v)| entry(k, s, kind, v));
     let uniform =
         (0_u64..5000, prop::collection::vec(any::<u8>(), 8)).prop_map(|(k, v)| value(k.to_be_bytes(), 0, v));
+    // Most blocks are of one number, and some begin with an older version of the key before.
+    let alike = (0_u64..200, 0_u64..12).prop_map(|(k, s)| value(k.to_be_bytes(), s / 11, k.to_be_bytes()));
     prop_oneof![
+        prop::collection::vec(alike, 200..400).prop_map(sorted),
         prop::collection::vec(mixed, 1..300).prop_map(sorted),
         prop::collection::vec(uniform, 1..300).prop_map(sorted),
     ]
@@ -73,6 +78,11 @@ enum Move {
     SeekTo(usize),
     Next(u8),
     Prev(u8),
+    /// Along what the cursor gives out, at most so many steps.
+    Along {
+        backward: bool,
+        steps: u8,
+    },
 }
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
@@ -84,6 +94,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         2 => any::<usize>().prop_map(Move::SeekTo),
         4 => (1..60_u8).prop_map(Move::Next),
         4 => (1..60_u8).prop_map(Move::Prev),
+        4 => (any::<bool>(), 1..60_u8).prop_map(|(backward, steps)| Move::Along { backward, steps }),
     ];
     prop::collection::vec(one, 1..40)
 }
@@ -99,7 +110,39 @@ fn apply<C: Cursor>(cursor: &mut C, step: &Move, entries: &[Entry]) -> Result<()
         Move::SeekTo(index) => cursor.seek(entries[index % entries.len()].0.as_borrowed()),
         Move::Next(_) => cursor.next(),
         Move::Prev(_) => cursor.prev(),
+        Move::Along { backward: false, .. } => cursor.next(),
+        Move::Along { backward: true, .. } => cursor.prev(),
     }
+}
+
+/// Goes along what `cursor` gives out, while `model` takes steps, and says how many.
+fn go_along(cursor: &mut impl Cursor, model: &mut VecCursor, backward: bool, steps: u8) -> usize {
+    let last = std::cell::RefCell::default();
+    let fits = |key: &[u8]| {
+        last.replace(key.to_vec());
+        true
+    };
+    let Some(mut stretch) = cursor.stretch(backward, fits) else { return 0 };
+    assert!(cursor.stretch(backward, |_| false).is_none(), "what does not fit is not given out");
+    let mut taken = 0;
+    while taken < usize::from(steps) && stretch.advance() {
+        let before = model.key_slice();
+        let Ok(()) = if backward { model.prev() } else { model.next() };
+        assert_ne!(model.key_slice(), before, "each step is to another key");
+        assert_eq!((stretch.key(), stretch.trailer()), (model.key().user_key, model.key().trailer));
+        assert_eq!(stretch.value(), model.value());
+        assert_eq!((stretch.key_slice(), stretch.value_slice()), (model.key_slice(), model.value_slice()));
+        taken += 1;
+    }
+    assert!(taken > 0, "a stretch goes somewhere");
+    if backward {
+        assert_eq!(model.is_first_of_key(), Some(true), "no version of the key comes before");
+    }
+    if taken < usize::from(steps) {
+        assert_eq!(*last.borrow(), stretch.key(), "the end is known before");
+    }
+    cursor.resume(stretch);
+    taken
 }
 
 fn position<C: Cursor>(cursor: &C) -> Option<(Vec<u8>, SeqNo, ValueKind, Vec<u8>)> {
@@ -148,8 +191,13 @@ proptest! {
         for step in &moves {
             let times = match step {
                 Move::Next(times) | Move::Prev(times) => *times,
+                Move::Along { .. } => 0,
                 _ => 1,
             };
+            if let Move::Along { backward, steps } = *step {
+                go_along(&mut cursor, &mut model, backward, steps);
+                prop_assert_eq!(position(&cursor), position(&model), "after {:?}", step);
+            }
             for _ in 0..times {
                 apply(&mut cursor, step, &entries).unwrap();
                 apply(&mut model, step, &entries).unwrap();
@@ -199,6 +247,29 @@ proptest! {
         meta.encode(&mut encoded);
         let decoded = lsm_sstable::TableMeta::decode(&mut encoded.as_slice());
         prop_assert_eq!(decoded.as_ref(), Some(meta));
+    }
+}
+
+#[test]
+fn a_table_of_one_number_gives_out_whole_blocks() {
+    let entries = sorted((0..2000_u32).map(|number| value(number.to_be_bytes(), 0, [7; 50])).collect());
+    let table = table(&entries, &[], &WriterOptions::default(), 1 << 20);
+    let (blocks, mut cursor) = (table.meta().blocks as usize, table.cursor(ReadOptions::default()));
+    for backward in [false, true] {
+        let mut model = VecCursor::new(entries.clone());
+        let start = if backward { Move::Last } else { Move::First };
+        let step = if backward { Move::Prev(1) } else { Move::Next(1) };
+        apply(&mut cursor, &start, &entries).unwrap();
+        apply(&mut model, &start, &entries).unwrap();
+        let mut along = 0;
+        while cursor.valid() {
+            along += go_along(&mut cursor, &mut model, backward, u8::MAX);
+            assert_eq!(position(&cursor), position(&model));
+            apply(&mut cursor, &step, &entries).unwrap();
+            apply(&mut model, &step, &entries).unwrap();
+        }
+        assert!(!model.valid());
+        assert!(along + 3 * blocks >= entries.len(), "{along} steps along {blocks} blocks");
     }
 }
 

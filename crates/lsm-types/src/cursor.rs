@@ -1,16 +1,21 @@
 //! [`Cursor`]: the one shape in which sorted entries are walked, from a memtable
 //! or a block up to the merge over a whole tree.
 
-use crate::{InternalKey, KeySpan, SeqNo, Slice, Trailer};
+use crate::{InternalKey, KeySpan, SeqNo, Slice, Trailer, ValueKind};
+use std::cmp::Ordering;
+use std::sync::Arc;
 
 /// A position in a sorted sequence of entries, or none.
 ///
 /// A cursor starts without a position. `key` and `value` borrow from the source:
-/// walking neither allocates nor counts references. After an error the cursor has
+/// walking neither allocates nor counts references of entries. After an error the cursor has
 /// no position until the next seek.
 pub trait Cursor {
     /// What can go wrong while moving.
     type Error;
+
+    /// What [`stretch`](Self::stretch) lends; [`NoStretch`] if it never lends anything.
+    type Stretch: Stretch;
 
     /// Whether the cursor stands on an entry.
     fn valid(&self) -> bool;
@@ -84,12 +89,78 @@ pub trait Cursor {
         let _ = (span, below);
         Ok(false)
     }
+
+    /// Gives out the entries from the one under the cursor on, in one direction, to walk over
+    /// without the cursor: the next that it would show, one after the other, as far as they are
+    /// alike ([`Stretch`]). Going backward, of each user key the newest version in this cursor.
+    /// `None` when the next entry is none such, or when `fits` refuses the user key of the last
+    /// one.
+    ///
+    /// The cursor stays on its entry. To go on behind the stretch, [`resume`](Self::resume).
+    fn stretch(&self, backward: bool, fits: impl Fn(&[u8]) -> bool) -> Option<Self::Stretch> {
+        let (_, _) = (backward, fits);
+        None
+    }
+
+    /// Moves to the entry where `stretch` stands: the last one that this cursor has given out,
+    /// and it was not moved since.
+    fn resume(&mut self, stretch: Self::Stretch);
+}
+
+/// Entries that lie side by side in memory: values of one number, hence of distinct user
+/// keys. Owned; keeps their memory; stands on an entry, always.
+///
+/// Walking over them skips all that a merge has to ask at each step.
+pub trait Stretch: std::fmt::Debug {
+    /// The user key.
+    fn key(&self) -> &[u8];
+
+    /// The value.
+    fn value(&self) -> &[u8];
+
+    /// The user key as an owned slice that shares memory.
+    fn key_slice(&self) -> Slice;
+
+    /// The value as an owned slice that shares memory.
+    fn value_slice(&self) -> Slice;
+
+    /// Number and kind of all of them: [`ValueKind::Value`].
+    fn trailer(&self) -> Trailer;
+
+    /// Steps to the next entry in the direction of the walk; false, and no step, on the
+    /// last one.
+    fn advance(&mut self) -> bool;
+}
+
+/// The stretch of cursors that lend none.
+#[derive(Clone, Copy, Debug)]
+pub enum NoStretch {}
+
+impl Stretch for NoStretch {
+    fn key(&self) -> &[u8] {
+        match *self {}
+    }
+    fn value(&self) -> &[u8] {
+        match *self {}
+    }
+    fn key_slice(&self) -> Slice {
+        match *self {}
+    }
+    fn value_slice(&self) -> Slice {
+        match *self {}
+    }
+    fn trailer(&self) -> Trailer {
+        match *self {}
+    }
+    fn advance(&mut self) -> bool {
+        match *self {}
+    }
 }
 
 /// A cursor over a sorted vector: for tests, and for sources that are small.
 #[derive(Clone, Debug, Default)]
 pub struct VecCursor {
-    entries: Vec<(InternalKey<Slice>, Slice)>,
+    entries: Arc<[(InternalKey<Slice>, Slice)]>,
     /// Index of the entry, or `entries.len()` when there is no position.
     at: usize,
 }
@@ -100,12 +171,58 @@ impl VecCursor {
     pub fn new(mut entries: Vec<(InternalKey<Slice>, Slice)>) -> Self {
         entries.sort_by(|a, b| a.0.cmp(&b.0));
         let at = entries.len();
-        Self { entries, at }
+        Self { entries: entries.into(), at }
+    }
+}
+
+/// Entries of a [`VecCursor`].
+#[derive(Clone, Debug)]
+pub struct VecStretch {
+    entries: Arc<[(InternalKey<Slice>, Slice)]>,
+    at: usize,
+    last: usize,
+}
+
+impl VecStretch {
+    fn entry(&self, at: usize) -> Option<&(InternalKey<Slice>, Slice)> {
+        self.entries.get(at)
+    }
+}
+
+impl Stretch for VecStretch {
+    fn key(&self) -> &[u8] {
+        self.entry(self.at).map_or(&[], |(key, _)| key.user_key.as_bytes())
+    }
+
+    fn value(&self) -> &[u8] {
+        self.entry(self.at).map_or(&[], |(_, value)| value.as_bytes())
+    }
+
+    fn key_slice(&self) -> Slice {
+        self.entry(self.at).map(|(key, _)| key.user_key.clone()).unwrap_or_default()
+    }
+
+    fn value_slice(&self) -> Slice {
+        self.entry(self.at).map(|(_, value)| value.clone()).unwrap_or_default()
+    }
+
+    fn trailer(&self) -> Trailer {
+        self.entry(self.at).map_or(Trailer::new(0, ValueKind::Value), |(key, _)| key.trailer)
+    }
+
+    fn advance(&mut self) -> bool {
+        match self.at.cmp(&self.last) {
+            Ordering::Less => self.at += 1,
+            Ordering::Equal => return false,
+            Ordering::Greater => self.at -= 1,
+        }
+        true
     }
 }
 
 impl Cursor for VecCursor {
     type Error = std::convert::Infallible;
+    type Stretch = VecStretch;
 
     fn valid(&self) -> bool {
         self.at < self.entries.len()
@@ -162,6 +279,26 @@ impl Cursor for VecCursor {
         }
         Ok(())
     }
+
+    /// At most eight entries.
+    fn stretch(&self, backward: bool, fits: impl Fn(&[u8]) -> bool) -> Option<VecStretch> {
+        let trailer = self.entries.get(self.at)?.0.trailer;
+        let alike = |&at: &usize| self.entries.get(at).is_some_and(|(key, _)| key.trailer == trailer);
+        let last = match backward {
+            false => (self.at..self.entries.len()).take(8).take_while(alike).last()?,
+            // The first may be an older version of a key that is not lent.
+            true => (0..=self.at).rev().take(8).take_while(alike).last()? + 1,
+        };
+        let is_ahead = if backward { last < self.at } else { last > self.at };
+        if trailer.kind() != ValueKind::Value || !is_ahead || !fits(&self.entries.get(last)?.0.user_key) {
+            return None;
+        }
+        Some(VecStretch { entries: Arc::clone(&self.entries), at: self.at, last })
+    }
+
+    fn resume(&mut self, stretch: VecStretch) {
+        self.at = stretch.at;
+    }
 }
 
 #[cfg(test)]
@@ -194,5 +331,28 @@ mod tests {
         let mut empty = VecCursor::new(Vec::new());
         let Ok(()) = empty.seek_to_last();
         assert!(!empty.valid());
+    }
+
+    #[test]
+    fn what_is_alike_is_lent_in_both_directions() {
+        let entry =
+            |key: &str, seqno, kind| (InternalKey::new(Slice::from(key), seqno, kind), Slice::empty());
+        let mut entries: Vec<_> = ["b", "c", "d"].map(|key| entry(key, 3, ValueKind::Value)).into();
+        entries.extend([entry("a", 4, ValueKind::Value), entry("e", 3, ValueKind::Tombstone)]);
+        let mut cursor = VecCursor::new(entries);
+        assert!(cursor.stretch(false, |_| true).is_none(), "from nowhere");
+        let Ok(()) = cursor.seek_to_first();
+        assert!(cursor.stretch(false, |_| true).is_none(), "the next one has another number");
+        let Ok(()) = cursor.next();
+        let mut stretch = cursor.stretch(false, |_| true).unwrap();
+        assert_eq!((stretch.key(), stretch.trailer().seqno()), (&b"b"[..], 3));
+        assert!(cursor.stretch(false, |last| last != b"d").is_none(), "the last one is d");
+        assert!(stretch.advance() && stretch.advance() && !stretch.advance());
+        cursor.resume(stretch);
+        assert_eq!(cursor.key().user_key, b"d");
+        let mut stretch = cursor.stretch(true, |_| true).unwrap();
+        assert!(stretch.advance() && !stretch.advance(), "b may be an older version of something");
+        cursor.resume(stretch);
+        assert_eq!(cursor.key().user_key, b"c");
     }
 }

@@ -38,6 +38,6 @@ pub use range::{KeyRange, KeySpan, UpperBound, successor};
 mod tombstone;
 pub use tombstone::{Fragment, RangeTombstone, RangeTombstoneSet};
 mod cursor;
-pub use cursor::{Cursor, VecCursor};
+pub use cursor::{Cursor, NoStretch, Stretch, VecCursor, VecStretch};
 pub mod batch;
 pub mod coding;

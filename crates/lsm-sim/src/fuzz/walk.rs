@@ -3,7 +3,7 @@
 
 use super::{magnitude, note};
 use lsm_sstable::{Error, ReadOptions, Table, TableContext, TableCursor, TableMeta, key_hash};
-use lsm_types::{Cursor, InternalKey, Slice};
+use lsm_types::{Cursor, InternalKey, Slice, Stretch};
 use lsm_vfs::{Fs, MemFs};
 use std::fmt::{self, Write};
 use std::path::Path;
@@ -49,7 +49,7 @@ pub(super) fn typed(error: &Error, len: usize) -> Result<String, String> {
     }
 }
 
-/// Walks from one end to the other.
+/// Walks from one end to the other; reading ahead, along what the cursor gives out.
 fn walk(table: &Arc<Table>, readahead_bytes: usize, forward: bool) -> Result<Vec<Entry>, Error> {
     let mut cursor = table.cursor(ReadOptions { fill_cache: false, readahead_bytes });
     let mut entries = Vec::new();
@@ -60,6 +60,14 @@ fn walk(table: &Arc<Table>, readahead_bytes: usize, forward: bool) -> Result<Vec
     }
     while cursor.valid() && entries.len() < MAX_ENTRIES {
         entries.push((cursor.key().to_owned_key(), cursor.value_slice()));
+        let along = if readahead_bytes > 0 { cursor.stretch(!forward, |_| true) } else { None };
+        if let Some(mut along) = along {
+            while along.advance() {
+                let key = InternalKey { user_key: along.key_slice(), trailer: along.trailer() };
+                entries.push((key, along.value_slice()));
+            }
+            cursor.resume(along);
+        }
         if forward { cursor.next()? } else { cursor.prev()? }
     }
     Ok(entries)

@@ -64,6 +64,9 @@ const SAMPLE: usize = 256;
 /// Lines at the start of an image that a look-up reads in a block of usual size.
 const FIRST_LINES: usize = 2;
 
+/// Lines at the end of an image that a walk backward needs at once.
+const LAST_LINES: usize = 8;
+
 impl Slots {
     /// Empty slots for a table of so many blocks.
     pub(crate) fn new(cache: &Arc<BlockCache>, blocks: usize) -> Arc<Self> {
@@ -108,17 +111,36 @@ impl Slots {
     /// Has the first lines fetched of a block that will be asked for soon, if it is cached.
     #[inline]
     pub(crate) fn prefetch(&self, at: usize) {
-        let Some(slot) = self.slots.get(at) else { return };
+        if let Some(image) = self.prefetch_frame(at) {
+            for line in 0..FIRST_LINES {
+                prefetch(image.wrapping_add(64 * line));
+            }
+        }
+    }
+
+    /// As [`prefetch`](Self::prefetch), but the last lines of an image that has about so many
+    /// bytes.
+    #[inline]
+    pub(crate) fn prefetch_end(&self, at: usize, image_bytes: usize) {
+        if let Some(image) = self.prefetch_frame(at) {
+            let end = image.wrapping_add(image_bytes);
+            for line in 0..LAST_LINES {
+                prefetch(end.wrapping_sub(64 * line));
+            }
+        }
+    }
+
+    /// Has the frame of a cached block fetched; where its image lies.
+    #[inline]
+    fn prefetch_frame(&self, at: usize) -> Option<*mut u8> {
+        let slot = self.slots.get(at)?;
         // Relaxed: addresses to fetch, which nobody looks behind.
         let frame = slot.frame.load(Ordering::Relaxed);
         if frame.is_null() {
-            return;
+            return None;
         }
         prefetch(frame);
-        let image = slot.image.load(Ordering::Relaxed);
-        for line in 0..FIRST_LINES {
-            prefetch(image.wrapping_add(64 * line));
-        }
+        Some(slot.image.load(Ordering::Relaxed))
     }
 
     /// Shows a cached block to readers; false when there is one already.

@@ -7,7 +7,7 @@ use crate::{Error, Result};
 use lsm_compaction::RunParts;
 use lsm_memtable::MemtableCursor;
 use lsm_merge::{ConcatCursor, MergeCursor, VisibleCursor};
-use lsm_sstable::ReadOptions;
+use lsm_sstable::{BlockStretch, ReadOptions};
 use lsm_types::{
     Cursor as SortedCursor, InternalKey, KeySpan, RangeTombstone, RangeTombstoneSet, SeqNo, Slice, ValueKind,
 };
@@ -32,6 +32,7 @@ macro_rules! each_source {
 
 impl SortedCursor for Source {
     type Error = Error;
+    type Stretch = BlockStretch;
 
     #[inline]
     fn valid(&self) -> bool {
@@ -50,6 +51,19 @@ impl SortedCursor for Source {
     }
     fn value_slice(&self) -> Slice {
         each_source!(self, cursor => cursor.value_slice())
+    }
+    #[inline]
+    fn stretch(&self, backward: bool, fits: impl Fn(&[u8]) -> bool) -> Option<BlockStretch> {
+        match self {
+            Self::Memtable(_) => None,
+            Self::Run(run) => run.stretch(backward, fits),
+        }
+    }
+    #[inline]
+    fn resume(&mut self, stretch: BlockStretch) {
+        if let Self::Run(run) = self {
+            run.resume(stretch);
+        }
     }
     fn seek_to_first(&mut self) -> Result<()> {
         each_source!(self, cursor => Ok(cursor.seek_to_first()?))
@@ -311,6 +325,15 @@ impl Cursor {
         outcome
     }
 
+    /// Takes a step that needs nothing but memory which the cursor holds already.
+    #[inline]
+    fn goes_along(&mut self, step: impl FnOnce(&mut Merged) -> bool) -> bool {
+        match (&mut self.merged, &self.view) {
+            (Some(merged), Some(view)) => view.check_open().is_ok() && step(merged),
+            _ => false,
+        }
+    }
+
     /// Whether the cursor stands on an entry.
     #[must_use]
     #[inline]
@@ -370,6 +393,9 @@ impl Cursor {
     /// As [`seek_to_first`](Self::seek_to_first).
     #[expect(clippy::should_implement_trait, reason = "a cursor's step lends, an iterator's gives away")]
     pub fn next(&mut self) -> Result<()> {
+        if self.goes_along(Merged::next_along) {
+            return Ok(());
+        }
         self.run(|merged, _| merged.next())
     }
 
@@ -378,6 +404,9 @@ impl Cursor {
     /// # Errors
     /// As [`seek_to_first`](Self::seek_to_first).
     pub fn prev(&mut self) -> Result<()> {
+        if self.goes_along(Merged::prev_along) {
+            return Ok(());
+        }
         self.run(|merged, _| merged.prev())
     }
 }
