@@ -345,7 +345,7 @@ impl<C: Cursor> Cursor for MergeCursor<C> {
         Some(is_alone)
     }
 
-    /// What the top source gives out, if the runner-up, hence every other source, stands
+    /// What the top source gives out, as far as the runner-up, hence every other source, stands
     /// beyond.
     #[inline]
     fn stretch(&self, backward: bool, fits: impl Fn(&[u8]) -> bool) -> Option<C::Stretch> {

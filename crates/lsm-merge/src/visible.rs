@@ -16,6 +16,7 @@
 
 mod along;
 
+use self::along::Patience;
 use crate::coverage::Coverage;
 use crate::expiry;
 use crate::kept::Kept;
@@ -26,11 +27,8 @@ const STEPS_BEFORE_SEEK: u32 = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Position {
-    Nowhere,
     /// The inner cursor stands on the entry shown.
     Forward,
-    /// The entry shown is kept; the inner cursor stands before it, or nowhere.
-    Backward,
     /// Going backward, the inner cursor stands on the entry shown, and the one before it
     /// is of another key.
     BackwardInPlace,
@@ -38,6 +36,17 @@ enum Position {
     AlongForward,
     /// The same, going backward; no entry of the stretch has newer versions.
     AlongBackward,
+    /// The entry shown is kept; the inner cursor stands before it, or nowhere.
+    Backward,
+    Nowhere,
+}
+
+impl Position {
+    /// Whether the inner cursor stands on the entry shown.
+    #[inline]
+    const fn is_in_place(self) -> bool {
+        matches!(self, Self::Forward | Self::BackwardInPlace)
+    }
 }
 
 /// Walks the user keys that a snapshot sees, in both directions, showing of each the
@@ -52,7 +61,7 @@ pub struct VisibleCursor<C: Cursor> {
     position: Position,
     /// There while the position is along it.
     stretch: Option<C::Stretch>,
-    steps_before_asking: u32,
+    patience: Patience,
     snapshot: SeqNo,
     now_ms: u64,
     /// The walk stays inside.
@@ -76,7 +85,7 @@ impl<C: Cursor> VisibleCursor<C> {
             inner,
             position: Position::Nowhere,
             stretch: None,
-            steps_before_asking: 0,
+            patience: Patience::default(),
             snapshot,
             now_ms,
             span: KeySpan::all(),
@@ -108,13 +117,13 @@ impl<C: Cursor> VisibleCursor<C> {
     #[must_use]
     #[inline]
     pub fn key(&self) -> &[u8] {
-        match self.position {
-            Position::Nowhere => &[],
-            Position::Forward | Position::BackwardInPlace => self.inner.key().user_key,
-            Position::Backward => &self.key,
-            Position::AlongForward | Position::AlongBackward => {
-                self.stretch.as_ref().map_or(&[], Stretch::key)
-            }
+        if self.position.is_in_place() {
+            return self.inner.key().user_key;
+        }
+        match &self.stretch {
+            Some(stretch) => stretch.key(),
+            None if self.position == Position::Backward => &self.key,
+            None => &[],
         }
     }
 
@@ -123,13 +132,11 @@ impl<C: Cursor> VisibleCursor<C> {
     #[must_use]
     #[inline]
     pub fn value(&self) -> &[u8] {
-        let stored = match self.position {
-            Position::Nowhere => return &[],
-            Position::Forward | Position::BackwardInPlace => self.inner.value(),
-            Position::Backward => self.kept.value(),
-            Position::AlongForward | Position::AlongBackward => {
-                return self.stretch.as_ref().map_or(&[], Stretch::value);
-            }
+        let stored = match &self.stretch {
+            _ if self.position.is_in_place() => self.inner.value(),
+            Some(stretch) => return stretch.value(),
+            None if self.position == Position::Backward => self.kept.value(),
+            None => return &[],
         };
         if self.kind() == ValueKind::ExpiringValue {
             expiry::split(stored).map_or(&[], |(_, value)| value)
@@ -141,25 +148,21 @@ impl<C: Cursor> VisibleCursor<C> {
     /// The user key as an owned slice, sharing memory where the source can.
     #[must_use]
     pub fn key_slice(&self) -> Slice {
-        match self.position {
-            Position::Forward | Position::BackwardInPlace => self.inner.key_slice(),
-            Position::AlongForward | Position::AlongBackward => {
-                self.stretch.as_ref().map(Stretch::key_slice).unwrap_or_default()
-            }
-            Position::Nowhere | Position::Backward => Slice::copy_from(self.key()),
+        match &self.stretch {
+            _ if self.position.is_in_place() => self.inner.key_slice(),
+            Some(stretch) => stretch.key_slice(),
+            None => Slice::copy_from(self.key()),
         }
     }
 
     /// The value as an owned slice, sharing memory where the source can.
     #[must_use]
     pub fn value_slice(&self) -> Slice {
-        let stored = match self.position {
-            Position::Nowhere => return Slice::empty(),
-            Position::Forward | Position::BackwardInPlace => self.inner.value_slice(),
-            Position::Backward => self.kept.value_slice(),
-            Position::AlongForward | Position::AlongBackward => {
-                return self.stretch.as_ref().map(Stretch::value_slice).unwrap_or_default();
-            }
+        let stored = match &self.stretch {
+            _ if self.position.is_in_place() => self.inner.value_slice(),
+            Some(stretch) => return stretch.value_slice(),
+            None if self.position == Position::Backward => self.kept.value_slice(),
+            None => return Slice::empty(),
         };
         if self.kind() == ValueKind::ExpiringValue {
             stored.get_slice(8..).unwrap_or_default()
@@ -184,12 +187,11 @@ impl<C: Cursor> VisibleCursor<C> {
 
     #[inline]
     fn trailer(&self) -> Trailer {
-        match self.position {
-            Position::Backward => self.kept.trailer(),
-            Position::AlongForward | Position::AlongBackward => {
-                self.stretch.as_ref().map_or(self.inner.key().trailer, Stretch::trailer)
-            }
-            _ => self.inner.key().trailer,
+        match &self.stretch {
+            _ if self.position.is_in_place() => self.inner.key().trailer,
+            Some(stretch) => stretch.trailer(),
+            None if self.position == Position::Backward => self.kept.trailer(),
+            None => self.inner.key().trailer,
         }
     }
 
@@ -206,7 +208,7 @@ impl<C: Cursor> VisibleCursor<C> {
     pub fn leave(&mut self) {
         self.position = Position::Nowhere;
         self.stretch = None;
-        self.steps_before_asking = 0;
+        self.patience = Patience::default();
     }
 
     /// Moves to the first key.
@@ -270,10 +272,12 @@ impl<C: Cursor> VisibleCursor<C> {
     #[inline]
     #[expect(clippy::should_implement_trait, reason = "it lends entries, which an iterator cannot")]
     pub fn next(&mut self) -> Result<(), C::Error> {
-        if self.next_along() {
-            return Ok(());
+        if self.is_along() {
+            if self.next_along() {
+                return Ok(());
+            }
+            self.end_stretch();
         }
-        self.end_stretch();
         match self.position {
             Position::Nowhere | Position::AlongForward | Position::AlongBackward => Ok(()),
             Position::Forward | Position::BackwardInPlace => self.guard(|this| {
@@ -297,10 +301,12 @@ impl<C: Cursor> VisibleCursor<C> {
     /// Those of the inner cursor.
     #[inline]
     pub fn prev(&mut self) -> Result<(), C::Error> {
-        if self.prev_along() {
-            return Ok(());
+        if self.is_along() {
+            if self.prev_along() {
+                return Ok(());
+            }
+            self.end_stretch();
         }
-        self.end_stretch();
         match self.position {
             Position::Nowhere | Position::AlongForward | Position::AlongBackward => Ok(()),
             Position::Forward => self.guard(|this| {

@@ -173,6 +173,30 @@ impl Ahead {
     }
 }
 
+/// With fewer steps than this, a stretch that something cuts short is not worth its cost.
+const FEWEST_STEPS: usize = 16;
+
+/// The most steps, up to `most`, after which a walk is where it may be, if they are worth it.
+/// O(log steps). Looks near before it looks far: rows far away are in no cache of the
+/// processor yet.
+#[inline]
+fn farthest(most: usize, fits_after: impl Fn(usize) -> bool) -> Option<usize> {
+    let mut fits = most.min(FEWEST_STEPS);
+    if fits == 0 || !fits_after(fits) {
+        return None;
+    }
+    let mut too_far = most + 1;
+    while fits < most && too_far > most {
+        let next = (2 * fits).min(most);
+        if fits_after(next) { fits = next } else { too_far = next }
+    }
+    while too_far - fits > 1 {
+        let middle = fits.midpoint(too_far);
+        if fits_after(middle) { fits = middle } else { too_far = middle }
+    }
+    Some(fits)
+}
+
 /// The entries of one block from one on, in one direction.
 #[derive(Debug)]
 pub struct BlockStretch {
@@ -270,19 +294,13 @@ impl Cursor for TableCursor {
     /// The rest of a block whose entries are all values of one number.
     fn stretch(&self, backward: bool, fits: impl Fn(&[u8]) -> bool) -> Option<BlockStretch> {
         let block = self.block.as_ref()?;
-        let view = block.view();
+        let (view, from, row) = (block.view(), self.entry, self.row);
         let trailer = view.shared_trailer().filter(|trailer| trailer.kind() == ValueKind::Value)?;
         // The first of the block may be an older version of the key before.
-        let last = if backward { 1 } else { view.count() - 1 };
-        let is_ahead = if backward { last < self.entry } else { last > self.entry };
-        let (entry, row) = (self.entry, self.row);
-        (is_ahead && fits(view.user_key(last))).then(|| BlockStretch {
-            block: block.clone(),
-            entry,
-            row,
-            last,
-            trailer,
-        })
+        let most = if backward { from.checked_sub(1)? } else { view.count() - 1 - from };
+        let entry_after = |steps| if backward { from - steps } else { from + steps };
+        let steps = farthest(most, |steps| fits(view.user_key(entry_after(steps))))?;
+        Some(BlockStretch { block: block.clone(), entry: from, row, last: entry_after(steps), trailer })
     }
 
     fn resume(&mut self, stretch: BlockStretch) {

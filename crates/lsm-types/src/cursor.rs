@@ -92,10 +92,10 @@ pub trait Cursor {
 
     /// Gives out the entries from the one under the cursor on, in one direction, to walk over
     /// without the cursor: the next that it would show, one after the other, as far as they are
-    /// alike ([`Stretch`]). Going backward, of each user key the newest version in this cursor.
-    /// `None` when the next entry is none such, or when `fits` refuses the user key of the last
-    /// one.
+    /// alike ([`Stretch`]) and `fits` takes their user keys. Going backward, of each user key the
+    /// newest version in this cursor. `None` where that is not worth while.
     ///
+    /// `fits` refuses whatever comes after a key that it has refused; it is not asked about each.
     /// The cursor stays on its entry. To go on behind the stretch, [`resume`](Self::resume).
     fn stretch(&self, backward: bool, fits: impl Fn(&[u8]) -> bool) -> Option<Self::Stretch> {
         let (_, _) = (backward, fits);
@@ -282,18 +282,19 @@ impl Cursor for VecCursor {
 
     /// At most eight entries.
     fn stretch(&self, backward: bool, fits: impl Fn(&[u8]) -> bool) -> Option<VecStretch> {
-        let trailer = self.entries.get(self.at)?.0.trailer;
-        let alike = |&at: &usize| self.entries.get(at).is_some_and(|(key, _)| key.trailer == trailer);
+        let (shown, _) = self.entries.get(self.at)?;
+        let is_alike = |at: usize| self.entries.get(at).is_some_and(|(key, _)| key.trailer == shown.trailer);
+        let fits = |&at: &usize| self.entries.get(at).is_some_and(|(key, _)| fits(&key.user_key));
         let last = match backward {
-            false => (self.at..self.entries.len()).take(8).take_while(alike).last()?,
-            // The first may be an older version of a key that is not lent.
-            true => (0..=self.at).rev().take(8).take_while(alike).last()? + 1,
+            false => (self.at + 1..).take(7).take_while(|&at| is_alike(at)).take_while(fits).last()?,
+            true => {
+                // What comes before may be a newer version, unless it is alike.
+                let is_newest = |at: &usize| is_alike(*at) && at.checked_sub(1).is_some_and(is_alike);
+                (0..self.at).rev().take(7).take_while(is_newest).take_while(fits).last()?
+            }
         };
-        let is_ahead = if backward { last < self.at } else { last > self.at };
-        if trailer.kind() != ValueKind::Value || !is_ahead || !fits(&self.entries.get(last)?.0.user_key) {
-            return None;
-        }
-        Some(VecStretch { entries: Arc::clone(&self.entries), at: self.at, last })
+        let (entries, at) = (Arc::clone(&self.entries), self.at);
+        (shown.kind() == ValueKind::Value).then_some(VecStretch { entries, at, last })
     }
 
     fn resume(&mut self, stretch: VecStretch) {
@@ -334,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_alike_is_lent_in_both_directions() {
+    fn what_is_alike_is_given_out_in_both_directions() {
         let entry =
             |key: &str, seqno, kind| (InternalKey::new(Slice::from(key), seqno, kind), Slice::empty());
         let mut entries: Vec<_> = ["b", "c", "d"].map(|key| entry(key, 3, ValueKind::Value)).into();
@@ -346,7 +347,8 @@ mod tests {
         let Ok(()) = cursor.next();
         let mut stretch = cursor.stretch(false, |_| true).unwrap();
         assert_eq!((stretch.key(), stretch.trailer().seqno()), (&b"b"[..], 3));
-        assert!(cursor.stretch(false, |last| last != b"d").is_none(), "the last one is d");
+        let mut short = cursor.stretch(false, |key| key != b"d").unwrap();
+        assert!(short.advance() && !short.advance() && short.key() == b"c", "as far as it fits");
         assert!(stretch.advance() && stretch.advance() && !stretch.advance());
         cursor.resume(stretch);
         assert_eq!(cursor.key().user_key, b"d");

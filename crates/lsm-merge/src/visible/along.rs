@@ -3,10 +3,39 @@
 use super::{Position, VisibleCursor};
 use lsm_types::{Cursor, Stretch};
 
-/// After the inner cursor had no stretch to give, so many steps go by before it is asked again.
-const STEPS_BEFORE_ASKING: u32 = 8;
+/// When to ask the inner cursor for a stretch: after it had none to give, first at the next step,
+/// and then after ever more.
+#[derive(Debug, Default)]
+pub(super) struct Patience {
+    steps_to_go: u32,
+    steps_next_time: u32,
+}
+
+impl Patience {
+    const MOST_STEPS: u32 = 31;
+
+    /// Whether it is time, at one more step.
+    #[inline]
+    fn is_over(&mut self) -> bool {
+        let is_over = self.steps_to_go == 0;
+        self.steps_to_go = self.steps_to_go.saturating_sub(1);
+        is_over
+    }
+
+    /// It was asked in vain.
+    fn grow(&mut self) {
+        self.steps_to_go = self.steps_next_time;
+        self.steps_next_time = (2 * self.steps_next_time + 1).min(Self::MOST_STEPS);
+    }
+}
 
 impl<C: Cursor> VisibleCursor<C> {
+    /// Whether the walk goes along a stretch.
+    #[inline]
+    pub const fn is_along(&self) -> bool {
+        matches!(self.position, Position::AlongForward | Position::AlongBackward)
+    }
+
     /// Moves to the next key if it lies in the stretch along which the walk goes forward; says
     /// whether it did. The first thing that [`next`](Self::next) does; cannot fail.
     #[inline]
@@ -20,30 +49,35 @@ impl<C: Cursor> VisibleCursor<C> {
         self.position == Position::AlongBackward && self.stretch.as_mut().is_some_and(Stretch::advance)
     }
 
-    /// With the inner cursor on the entry shown, goes along what it gives out, if all of that is
-    /// to be seen.
+    /// With the inner cursor on the entry shown, goes along what it gives out, as far as all of
+    /// that is to be seen.
     #[inline]
     pub(super) fn ask_for_stretch(&mut self, backward: bool) {
         let wanted = if backward { Position::BackwardInPlace } else { Position::Forward };
-        if self.steps_before_asking > 0 || self.position != wanted {
-            self.steps_before_asking = self.steps_before_asking.saturating_sub(1);
-            return;
+        if self.patience.is_over() && self.position == wanted {
+            self.ask(backward);
         }
+    }
+
+    /// Out of line, so that a step without a stretch stays as short as it was.
+    #[inline(never)]
+    fn ask(&mut self, backward: bool) {
         // All of it has the number of the entry shown, so the snapshot sees it.
         let (span, coverage, shown) = (&self.span, &self.coverage, self.inner.key().user_key);
         self.stretch = self.inner.stretch(backward, |last| match backward {
             false => !span.is_past_end(last) && !coverage.touches(shown, last),
             true => last >= span.start.as_bytes() && !coverage.touches(last, shown),
         });
-        match (&self.stretch, backward) {
-            (None, _) => self.steps_before_asking = STEPS_BEFORE_ASKING,
-            (Some(_), false) => self.position = Position::AlongForward,
-            (Some(_), true) => self.position = Position::AlongBackward,
+        if self.stretch.is_none() {
+            self.patience.grow();
+            return;
         }
+        self.patience = Patience::default();
+        self.position = if backward { Position::AlongBackward } else { Position::AlongForward };
     }
 
     /// Tells the inner cursor where the walk along the stretch has come to.
-    #[inline]
+    #[inline(never)]
     pub(super) fn end_stretch(&mut self) {
         let Some(stretch) = self.stretch.take() else { return };
         self.inner.resume(stretch);

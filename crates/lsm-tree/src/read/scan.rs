@@ -329,7 +329,7 @@ impl Cursor {
     #[inline]
     fn goes_along(&mut self, step: impl FnOnce(&mut Merged) -> bool) -> bool {
         match (&mut self.merged, &self.view) {
-            (Some(merged), Some(view)) => view.check_open().is_ok() && step(merged),
+            (Some(merged), Some(view)) => merged.is_along() && view.check_open().is_ok() && step(merged),
             _ => false,
         }
     }
