@@ -10,7 +10,7 @@
 //! as for most entries of a table, it stays on the entry, which is lent as above.
 //!
 //! Where all that follows for a while is to be seen, the inner cursor gives it out as a
-//! [`Stretch`], along which the walk goes alone: in a table, the rest of a block whose entries
+//! [`Stretch`], along which the walk goes alone: in a table, what follows in a block whose entries
 //! are values of one number, as most are in the last level. The inner cursor stays where the
 //! stretch began, and is told where the walk has come to before it is asked to move on.
 

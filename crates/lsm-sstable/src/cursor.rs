@@ -176,9 +176,9 @@ impl Ahead {
 /// With fewer steps than this, a stretch that something cuts short is not worth its cost.
 const FEWEST_STEPS: usize = 16;
 
-/// The most steps, up to `most`, after which a walk is where it may be, if they are worth it.
-/// O(log steps). Looks near before it looks far: rows far away are in no cache of the
-/// processor yet.
+/// The most steps, up to `most`, for which `fits_after` holds, which it does for all before; none
+/// if they are fewer than [`FEWEST_STEPS`] and than `most`. O(log steps). Looks near before it
+/// looks far: rows far away are in no cache of the processor yet.
 #[inline]
 fn farthest(most: usize, fits_after: impl Fn(usize) -> bool) -> Option<usize> {
     let mut fits = most.min(FEWEST_STEPS);
@@ -291,7 +291,7 @@ impl Cursor for TableCursor {
         Some(view.image().get(self.row.key()) != Some(view.user_key(before)))
     }
 
-    /// The rest of a block whose entries are all values of one number.
+    /// What follows in a block whose entries are all values of one number.
     fn stretch(&self, backward: bool, fits: impl Fn(&[u8]) -> bool) -> Option<BlockStretch> {
         let block = self.block.as_ref()?;
         let (view, from, row) = (block.view(), self.entry, self.row);
@@ -384,6 +384,25 @@ impl Cursor for TableCursor {
                 Ok(())
             }
             None => self.enter_last(self.block_at.checked_sub(1), true),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_farthest_step_that_fits_is_found_unless_it_is_near() {
+        for most in 0..200 {
+            for fit in 0..=most {
+                let found = farthest(most, |steps| {
+                    assert!(steps > 0 && steps <= most, "only steps that can be taken are asked about");
+                    steps <= fit
+                });
+                let is_worth_it = fit > 0 && (fit == most || fit >= FEWEST_STEPS);
+                assert_eq!(found, is_worth_it.then_some(fit), "{fit} of {most}");
+            }
         }
     }
 }

@@ -14,7 +14,7 @@ pub trait Cursor {
     /// What can go wrong while moving.
     type Error;
 
-    /// What [`stretch`](Self::stretch) lends; [`NoStretch`] if it never lends anything.
+    /// What [`stretch`](Self::stretch) gives out; [`NoStretch`] if that is never anything.
     type Stretch: Stretch;
 
     /// Whether the cursor stands on an entry.
@@ -93,10 +93,12 @@ pub trait Cursor {
     /// Gives out the entries from the one under the cursor on, in one direction, to walk over
     /// without the cursor: the next that it would show, one after the other, as far as they are
     /// alike ([`Stretch`]) and `fits` takes their user keys. Going backward, of each user key the
-    /// newest version in this cursor. `None` where that is not worth while.
+    /// newest version in this cursor. `None` where there are none such, or too few to be worth
+    /// it, and from a cursor that walks the other way or stands nowhere.
     ///
-    /// `fits` refuses whatever comes after a key that it has refused; it is not asked about each.
-    /// The cursor stays on its entry. To go on behind the stretch, [`resume`](Self::resume).
+    /// `fits` refuses whatever comes after a key that it has refused; it is asked about some of
+    /// the keys past the one under the cursor. The cursor stays on its entry. To go on behind the
+    /// stretch, [`resume`](Self::resume).
     fn stretch(&self, backward: bool, fits: impl Fn(&[u8]) -> bool) -> Option<Self::Stretch> {
         let (_, _) = (backward, fits);
         None
@@ -132,7 +134,7 @@ pub trait Stretch: std::fmt::Debug {
     fn advance(&mut self) -> bool;
 }
 
-/// The stretch of cursors that lend none.
+/// The stretch of cursors that give out none.
 #[derive(Clone, Copy, Debug)]
 pub enum NoStretch {}
 

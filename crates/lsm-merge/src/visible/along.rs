@@ -3,8 +3,8 @@
 use super::{Position, VisibleCursor};
 use lsm_types::{Cursor, Stretch};
 
-/// When to ask the inner cursor for a stretch: after it had none to give, first at the next step,
-/// and then after ever more.
+/// When to ask the inner cursor for a stretch: after it had none to give, at the next step, and
+/// then after twice as many steps each time, up to 32. Turns are not counted.
 #[derive(Debug, Default)]
 pub(super) struct Patience {
     steps_to_go: u32,
@@ -37,7 +37,7 @@ impl<C: Cursor> VisibleCursor<C> {
     }
 
     /// Moves to the next key if it lies in the stretch along which the walk goes forward; says
-    /// whether it did. The first thing that [`next`](Self::next) does; cannot fail.
+    /// whether it did. What [`next`](Self::next) tries first; cannot fail.
     #[inline]
     pub fn next_along(&mut self) -> bool {
         self.position == Position::AlongForward && self.stretch.as_mut().is_some_and(Stretch::advance)
@@ -80,11 +80,29 @@ impl<C: Cursor> VisibleCursor<C> {
     #[inline(never)]
     pub(super) fn end_stretch(&mut self) {
         let Some(stretch) = self.stretch.take() else { return };
-        self.inner.resume(stretch);
         self.position = match self.position {
             Position::AlongForward => Position::Forward,
             Position::AlongBackward => Position::BackwardInPlace,
             other => other,
         };
+        self.inner.resume(stretch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Patience;
+
+    #[test]
+    fn questions_in_vain_become_rare() {
+        let mut patience = Patience::default();
+        let mut asked = Vec::new();
+        for step in 0..100 {
+            if patience.is_over() {
+                asked.push(step);
+                patience.grow();
+            }
+        }
+        assert_eq!(asked, [0, 1, 3, 7, 15, 31, 63, 95]);
     }
 }
